@@ -1,0 +1,14 @@
+// Package aggregated serves PortRule from an API server of its own, behind the
+// kube-apiserver's aggregation layer.
+//
+// It is built in three steps, a file each, in the order in which they run:
+//
+//  1. [Options] (options.go) are the flags.
+//  2. [Config] (config.go) is what they amount to: etcd, certificates, the
+//     delegated authenticator and authorizer, the admission chain, OpenAPI.
+//  3. [Server] (server.go) has the API group installed and runs.
+//
+// What happens to an object between the request and etcd is in registry/portrule:
+// the strategy decides, the storage keeps. config/ holds what a cluster must know
+// about the server: its RBAC rules and its APIService.
+package aggregated

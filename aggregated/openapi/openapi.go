@@ -1,0 +1,36 @@
+// Package openapi describes PortRule and the meta types that it uses, for the
+// aggregated server's /openapi/v2 and /openapi/v3, and for server-side apply,
+// which reads the same description.
+//
+// openapi-gen writes the description of api/v1 from its Go source. Those of the
+// meta types are the ones that k8s.io/apiextensions-apiserver publishes, so they
+// are not generated a second time.
+package openapi
+
+import (
+	"maps"
+
+	metaopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
+	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/util"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+)
+
+// Definitions returns the description of every type that the server answers
+// with, by model name.
+//
+// openapi-gen knows the model names of the packages that it generates for and
+// calls a type of any other package by its Go path. Here both become the model
+// name, without which the server would not find the definition.
+func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
+	definitions := metaopenapi.GetOpenAPIDefinitions(ref)
+	own := GetOpenAPIDefinitions(func(name string) spec.Ref { return ref(util.ToRESTFriendlyName(name)) })
+	for name, definition := range own {
+		for i, dependency := range definition.Dependencies {
+			definition.Dependencies[i] = util.ToRESTFriendlyName(dependency)
+		}
+		own[name] = definition
+	}
+	maps.Copy(definitions, own)
+	return definitions
+}

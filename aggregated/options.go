@@ -1,0 +1,92 @@
+package aggregated
+
+import (
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	cliflag "k8s.io/component-base/cli/flag"
+	basecompatibility "k8s.io/component-base/compatibility"
+
+	v1 "portrule.example/lab/api/v1"
+)
+
+// defaultEtcdPrefix is the kube-apiserver's own. An object's key is
+// <prefix>/<group>/<resource>/<namespace>/<name> in both servers, so that they
+// can share an etcd without meeting.
+const defaultEtcdPrefix = "/registry"
+
+// Options are the flags of portrule-apiserver.
+type Options struct {
+	// Recommended are the options that k8s.io/apiserver recommends for an
+	// aggregated server: etcd, serving certificate, delegated authentication and
+	// authorization, audit, admission, tracing.
+	Recommended *genericoptions.RecommendedOptions
+	// Globals holds the effective version and the feature gates of this process.
+	Globals basecompatibility.ComponentGlobalsRegistry
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	o := &Options{
+		Recommended: genericoptions.NewRecommendedOptions(defaultEtcdPrefix, codecs.LegacyCodec(storageVersion)),
+		Globals:     compatibility.DefaultComponentGlobalsRegistry,
+	}
+	o.Recommended.Etcd.StorageConfig.EncodeVersioner = runtime.NewMultiGroupVersioner(storageVersion, schema.GroupKind{Group: v1.Group})
+	// No certificate is made up: see Validate.
+	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
+	return o
+}
+
+// Flags returns the flags by topic, as they appear in the help.
+func (o *Options) Flags() cliflag.NamedFlagSets {
+	var fss cliflag.NamedFlagSets
+	r := o.Recommended
+	r.Etcd.AddFlags(fss.FlagSet("etcd"))
+	r.SecureServing.AddFlags(fss.FlagSet("secure serving"))
+	r.Authentication.AddFlags(fss.FlagSet("authentication"))
+	r.Authorization.AddFlags(fss.FlagSet("authorization"))
+	r.CoreAPI.AddFlags(fss.FlagSet("control plane"))
+	r.Admission.AddFlags(fss.FlagSet("admission"))
+	r.Audit.AddFlags(fss.FlagSet("audit"))
+	r.Features.AddFlags(fss.FlagSet("features"))
+	r.EgressSelector.AddFlags(fss.FlagSet("egress selector"))
+	r.Traces.AddFlags(fss.FlagSet("tracing"))
+	o.Globals.AddFlags(fss.FlagSet("versions and feature gates"))
+	return fss
+}
+
+// Validate says everything that is wrong with the flags.
+func (o *Options) Validate() error {
+	errs := o.Recommended.Validate()
+	errs = append(errs, o.Globals.Validate()...)
+	// k8s.io/apiserver would make a self-signed certificate. The kube-apiserver
+	// verifies this server against its APIService's caBundle, which cannot hold
+	// what each start makes anew.
+	cert := o.Recommended.SecureServing.ServerCert.CertKey
+	if cert.CertFile == "" || cert.KeyFile == "" {
+		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file must be specified: "+
+			"a serving certificate for <service>.<namespace>.svc, signed by the CA in the APIService's caBundle"))
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// Config makes the configuration of a server from validated options. It reads
+// the certificate files and the kubeconfigs that the options name, and asks the
+// control plane for extension-apiserver-authentication.
+func (o *Options) Config() (*Config, error) {
+	generic := genericapiserver.NewRecommendedConfig(codecs)
+	generic.EffectiveVersion = o.Globals.EffectiveVersionFor(basecompatibility.DefaultKubeComponent)
+	generic.FeatureGate = o.Globals.FeatureGateFor(basecompatibility.DefaultKubeComponent)
+	// before ApplyTo: the authentication options add their security definitions
+	describe(generic)
+	if err := o.Recommended.ApplyTo(generic); err != nil {
+		return nil, fmt.Errorf("configure the server: %w", err)
+	}
+	return &Config{Generic: generic}, nil
+}

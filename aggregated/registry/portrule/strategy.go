@@ -1,0 +1,100 @@
+package portrule
+
+import (
+	"context"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	v1 "portrule.example/lab/api/v1"
+)
+
+var (
+	_ rest.RESTCreateStrategy  = strategy{}
+	_ rest.RESTUpdateStrategy  = strategy{}
+	_ rest.RESTDeleteStrategy  = strategy{}
+	_ rest.ResetFieldsStrategy = strategy{}
+
+	_ rest.RESTUpdateStrategy  = statusStrategy{}
+	_ rest.ResetFieldsStrategy = statusStrategy{}
+)
+
+// strategy decides what a write to a PortRule may change. Where it had a choice
+// it follows what a CustomResourceDefinition does.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+}
+
+func (strategy) NamespaceScoped() bool { return true }
+
+// PrepareForCreate drops the status: it belongs to the status subresource.
+func (strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
+	rule := obj.(*v1.PortRule)
+	rule.Status = v1.PortRuleStatus{}
+	rule.Generation = 1
+}
+
+// PrepareForUpdate keeps the status, and moves the generation when the spec changes.
+func (strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	rule, oldRule := obj.(*v1.PortRule), old.(*v1.PortRule)
+	rule.Status = oldRule.Status
+	rule.Generation = oldRule.Generation
+	if !apiequality.Semantic.DeepEqual(rule.Spec, oldRule.Spec) {
+		rule.Generation++
+	}
+}
+
+func (strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
+	return v1.Validate(obj.(*v1.PortRule))
+}
+
+func (strategy) ValidateUpdate(_ context.Context, obj, _ runtime.Object) field.ErrorList {
+	return v1.Validate(obj.(*v1.PortRule))
+}
+
+func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+
+func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+func (strategy) Canonicalize(runtime.Object) {}
+
+// AllowCreateOnUpdate: a PUT of a name that does not exist is NotFound.
+func (strategy) AllowCreateOnUpdate() bool { return false }
+
+// AllowUnconditionalUpdate: a PUT must say which resourceVersion it replaces.
+func (strategy) AllowUnconditionalUpdate() bool { return false }
+
+// GetResetFields names what PrepareForCreate and PrepareForUpdate reset, so that
+// server-side apply gives nobody ownership of it.
+func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return resetFields(fieldpath.MakePathOrDie("status"))
+}
+
+// statusStrategy decides what a write to the status subresource may change: the
+// status, and with it who manages which of its fields.
+type statusStrategy struct{ strategy }
+
+func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	rule, oldRule := obj.(*v1.PortRule), old.(*v1.PortRule)
+	managed := rule.ManagedFields
+	rule.Spec = oldRule.Spec
+	oldRule.ObjectMeta.DeepCopyInto(&rule.ObjectMeta)
+	rule.ManagedFields = managed
+}
+
+func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return resetFields(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
+}
+
+func resetFields(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		v1.Group + "/" + v1.Version: fieldpath.NewSet(paths...),
+	}
+}

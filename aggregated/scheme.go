@@ -1,0 +1,48 @@
+package aggregated
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	v1 "portrule.example/lab/api/v1"
+)
+
+var (
+	// scheme knows the served version and the hub, to which every request is
+	// converted before it reaches a strategy.
+	scheme = runtime.NewScheme()
+	// served knows the served version alone: the OpenAPI documents are made from
+	// it, so that the hub never shows.
+	served = runtime.NewScheme()
+	codecs = serializer.NewCodecFactory(scheme)
+)
+
+// storageVersion is the version that objects are encoded as in etcd.
+var storageVersion = schema.GroupVersion{Group: v1.Group, Version: v1.Version}
+
+func init() {
+	utilruntime.Must(v1.AddToScheme(served, v1.Group))
+	utilruntime.Must(v1.AddToScheme(scheme, v1.Group))
+	utilruntime.Must(scheme.SetVersionPriority(storageVersion))
+
+	// The hub is v1 itself, registered a second time as the internal version:
+	// converting between the two is a change of apiVersion.
+	hub := schema.GroupVersion{Group: v1.Group, Version: runtime.APIVersionInternal}
+	scheme.AddKnownTypes(hub, &v1.PortRule{}, &v1.PortRuleList{})
+
+	// What every API server answers with, whatever its groups: the options of
+	// requests as v1 of the core group, and the unversioned types of errors and
+	// discovery.
+	core := schema.GroupVersion{Version: "v1"}
+	metav1.AddToGroupVersion(scheme, core)
+	scheme.AddUnversionedTypes(core,
+		&metav1.Status{},
+		&metav1.APIVersions{},
+		&metav1.APIGroupList{},
+		&metav1.APIGroup{},
+		&metav1.APIResourceList{},
+	)
+}
