@@ -11,7 +11,6 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	_ "k8s.io/component-base/logs/json/register" // --logging-format=json
 	"k8s.io/component-base/term"
-	"k8s.io/component-base/version/verflag"
 )
 
 // UsageError is an error in the flags or arguments of a command.
@@ -42,7 +41,6 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			verflag.PrintAndExitIfRequested()
 			if err := logsapi.ValidateAndApply(logging, nil); err != nil {
 				return UsageError{err}
 			}
@@ -65,7 +63,6 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	sections := options.Flags()
 	logsapi.AddFlags(logging, sections.FlagSet("logs"))
-	verflag.AddFlags(sections.FlagSet("global"))
 	globalflag.AddGlobalFlags(sections.FlagSet("global"), cmd.Name(), logs.SkipLoggingConfigurationFlags())
 	for _, fs := range sections.FlagSets {
 		cmd.Flags().AddFlagSet(fs)

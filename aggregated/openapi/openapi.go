@@ -9,6 +9,7 @@ package openapi
 
 import (
 	"maps"
+	"strings"
 
 	metaopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/kube-openapi/pkg/common"
@@ -24,13 +25,22 @@ import (
 // name, without which the server would not find the definition.
 func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	definitions := metaopenapi.GetOpenAPIDefinitions(ref)
-	own := GetOpenAPIDefinitions(func(name string) spec.Ref { return ref(util.ToRESTFriendlyName(name)) })
-	for name, definition := range own {
+	own := GetOpenAPIDefinitions(func(name string) spec.Ref { return ref(modelName(name)) })
+	for _, definition := range own {
 		for i, dependency := range definition.Dependencies {
-			definition.Dependencies[i] = util.ToRESTFriendlyName(dependency)
+			definition.Dependencies[i] = modelName(dependency)
 		}
-		own[name] = definition
 	}
 	maps.Copy(definitions, own)
 	return definitions
+}
+
+// modelName turns a Go path, k8s.io/apimachinery/pkg/apis/meta/v1.Time, into the
+// model name io.k8s.apimachinery.pkg.apis.meta.v1.Time, and leaves a model name
+// as it is.
+func modelName(name string) string {
+	if strings.Contains(name, "/") {
+		return util.ToRESTFriendlyName(name)
+	}
+	return name
 }

@@ -1,0 +1,131 @@
+// Package bench measures the same requests against each implementation of
+// PortRule.
+//
+// A [Suite] is a set of cases. A [Case] says how one sample is taken from one
+// [Subject]. [Run] takes the samples in rounds: in each round every subject has
+// one turn, and the order is reversed from round to round (A B C, C B A, ...), so
+// that whatever slows the machine down meets all of them alike. What is compared
+// are the samples of the same round. statistics.go has the arithmetic, result.go
+// what comes out, verbs.go the first suite.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"portrule.example/lab/compare/cluster"
+)
+
+// Suite is a named set of cases.
+type Suite struct {
+	Name string
+	// About is one sentence for the help.
+	About string
+	Cases []Case
+}
+
+// Suites are all that exist.
+var Suites = []Suite{Verbs}
+
+// Case is one thing that is measured.
+type Case struct {
+	Name string
+	// About is one sentence for the report.
+	About string
+	// Cache is the state of the aggregated server's authorization cache that the
+	// case arranges for: warm, cold, or empty if the case does not say.
+	Cache string
+	// Prepare sets the subject up for rounds samples and returns what takes them.
+	// What it starts ends with ctx.
+	Prepare func(ctx context.Context, s *Session, rounds int) (Sampler, error)
+}
+
+// Sampler takes the i-th sample, counted from 0. The time that it returns covers
+// the request alone: from before it is sent until the last byte of the answer.
+type Sampler func(ctx context.Context, i int) (time.Duration, error)
+
+// Options say how much is measured, and where.
+type Options struct {
+	Suites []Suite
+	// Rounds is the number of samples of each case and subject.
+	Rounds int
+	// WarmUp is the number of rounds that precede them and are thrown away.
+	WarmUp int
+	// Sessions are the subjects, each with a client.
+	Sessions []*Session
+	// Credential is how the sessions' user is authenticated.
+	Credential cluster.Credential
+	// Progress is told when a case begins and, with done of total, when a round ends.
+	Progress func(done, total int, what string)
+}
+
+// Samples are what a case gave, the i-th of each subject from the same round.
+type Samples struct {
+	Suite string
+	Case  Case
+	// Impl has the samples by implementation, all of one length.
+	Impl map[string][]time.Duration
+}
+
+// Run takes the samples. It returns those of complete rounds even if there is an
+// error, so that an interrupted run leaves what it has.
+func Run(ctx context.Context, o Options) ([]Samples, error) {
+	var all []Samples
+	total := 0
+	for _, suite := range o.Suites {
+		total += len(suite.Cases) * (o.WarmUp + o.Rounds)
+	}
+	done := 0
+	for _, suite := range o.Suites {
+		for _, c := range suite.Cases {
+			what := suite.Name + ": " + c.Name
+			o.Progress(done, total, what)
+			samples := Samples{Suite: suite.Name, Case: c, Impl: map[string][]time.Duration{}}
+			err := runCase(ctx, o, samples, func() { done++; o.Progress(done, total, what) })
+			all = append(all, samples)
+			if err != nil {
+				return all, fmt.Errorf("%s: %w", what, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+func runCase(ctx context.Context, o Options, samples Samples, roundDone func()) error {
+	// ends what Prepare has started
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	rounds := o.WarmUp + o.Rounds
+	samplers := make([]Sampler, len(o.Sessions))
+	for i, session := range o.Sessions {
+		var err error
+		if samplers[i], err = samples.Case.Prepare(ctx, session, rounds); err != nil {
+			return fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
+		}
+	}
+	turns := make([]int, len(o.Sessions))
+	for i := range turns {
+		turns[i] = i
+	}
+	for round := range rounds {
+		taken := make([]time.Duration, len(turns))
+		for _, i := range turns {
+			var err error
+			if taken[i], err = samplers[i](ctx, round); err != nil {
+				return fmt.Errorf("%s: %w", o.Sessions[i].Subject.Impl, err)
+			}
+		}
+		slices.Reverse(turns)
+		if round >= o.WarmUp {
+			for i, session := range o.Sessions {
+				impl := session.Subject.Impl
+				samples.Impl[impl] = append(samples.Impl[impl], taken[i])
+			}
+		}
+		roundDone()
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/perf/benchmath"
+
+	"portrule.example/lab/compare/cluster"
+)
+
+// confidence of every interval.
+const confidence = 0.95
+
+// pairs are the comparisons that are made, each of the first to the second.
+var pairs = [][2]string{{Aggregated, CRD}, {CRD, Native}, {Aggregated, Native}}
+
+// Summarize computes the measurements and comparisons of samples. A case with too
+// few samples for a 95% interval gives a warning in their place.
+func Summarize(all []Samples, credential cluster.Credential) (measurements []Measurement, comparisons []Comparison, warnings []string) {
+	for _, samples := range all {
+		for _, impl := range []string{CRD, Aggregated, Native} {
+			taken := samples.Impl[impl]
+			median, ok := summarize(nanoseconds(taken))
+			if !ok {
+				warnings = append(warnings, fmt.Sprintf("%s/%s/%s: %d samples are too few for an interval: left out",
+					samples.Suite, samples.Case.Name, impl, len(taken)))
+				continue
+			}
+			m := Measurement{
+				Suite: samples.Suite, Case: samples.Case.Name, Impl: impl,
+				Path: "kube-apiserver", Credential: string(credential),
+				Metric: "latency", Unit: "ns",
+				N: len(taken), Median: median.Center, Low: median.Lo, High: median.Hi,
+			}
+			if impl == Aggregated {
+				m.Cache = samples.Case.Cache
+			}
+			measurements = append(measurements, m)
+		}
+		for _, pair := range pairs {
+			ratios := ratios(samples.Impl[pair[0]], samples.Impl[pair[1]])
+			ratio, ok := summarize(ratios)
+			if !ok {
+				continue // its measurements have been warned of
+			}
+			comparisons = append(comparisons, Comparison{
+				Suite: samples.Suite, Case: samples.Case.Name, Impl: pair[0], To: pair[1], Metric: "latency",
+				Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(ratio.Lo, ratio.Hi),
+			})
+		}
+	}
+	return measurements, comparisons, warnings
+}
+
+// summarize returns the median and its interval, which assumes nothing about the
+// distribution, and false if there are too few values for one.
+func summarize(values []float64) (benchmath.Summary, bool) {
+	if len(values) == 0 {
+		return benchmath.Summary{}, false
+	}
+	// NewSample sorts what it is given
+	summary := benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
+	return summary, !math.IsInf(summary.Lo, 0) && !math.IsInf(summary.Hi, 0)
+}
+
+// ratios divides the samples of the same round.
+func ratios(of, to []time.Duration) []float64 {
+	values := make([]float64, min(len(of), len(to)))
+	for i := range values {
+		values[i] = float64(of[i]) / float64(to[i])
+	}
+	return values
+}
+
+// verdict reads an interval of a ratio of latencies.
+func verdict(low, high float64) Verdict {
+	switch {
+	case high < 1:
+		return Faster
+	case low > 1:
+		return Slower
+	}
+	return NoDifference
+}
+
+func nanoseconds(durations []time.Duration) []float64 {
+	values := make([]float64, len(durations))
+	for i, d := range durations {
+		values[i] = float64(d)
+	}
+	return values
+}

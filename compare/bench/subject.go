@@ -1,0 +1,202 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	v1 "portrule.example/lab/api/v1"
+)
+
+// The implementations that are compared.
+const (
+	CRD        = "crd"
+	Aggregated = "aggregated"
+	// Native is a ConfigMap of the same size: the floor, a kind that is compiled
+	// into the kube-apiserver.
+	Native = "native"
+)
+
+// Subject is an API that takes part in a comparison.
+type Subject struct {
+	Impl     string
+	Version  schema.GroupVersion
+	Kind     string
+	Resource string
+	// field is the parent of the fields of an object, which are the same for all
+	// subjects: spec, or data where every value is a string.
+	field string
+	// padding makes up for what a subject's objects are smaller than others'.
+	padding int
+}
+
+// Subjects are a PortRule from the CRD, one from the aggregated server, and the
+// native floor.
+func Subjects() []*Subject {
+	portRule := func(impl, group string) *Subject {
+		return &Subject{Impl: impl, Version: schema.GroupVersion{Group: group, Version: v1.Version}, Kind: "PortRule", Resource: v1.Resource, field: "spec"}
+	}
+	return []*Subject{
+		portRule(CRD, v1.CRDGroup),
+		portRule(Aggregated, v1.Group),
+		{Impl: Native, Version: schema.GroupVersion{Version: "v1"}, Kind: "ConfigMap", Resource: "configmaps", field: "data"},
+	}
+}
+
+// object returns the object called name as JSON. Objects of different n differ in
+// one number, so that each update changes something. An empty resourceVersion is
+// left out.
+func (s *Subject) object(name string, n int, resourceVersion string) []byte {
+	metadata := map[string]any{"name": name}
+	if resourceVersion != "" {
+		metadata["resourceVersion"] = resourceVersion
+	}
+	fields := map[string]any{"name": "nginx", "host": "10.0.0.3", "port": 80, "protocol": "tcp", "replicas": 1, "timeoutSeconds": number(n)}
+	if s.field == "data" {
+		for key, value := range fields {
+			fields[key] = fmt.Sprint(value)
+		}
+		if s.padding > 0 {
+			metadata["annotations"] = map[string]any{"padding": strings.Repeat("x", s.padding)}
+		}
+	}
+	return encode(map[string]any{
+		"apiVersion": s.Version.String(),
+		"kind":       s.Kind,
+		"metadata":   metadata,
+		s.field:      fields,
+	})
+}
+
+// number returns a timeout in seconds that differs from sample to sample and has
+// always five digits, so that all objects have one size.
+func number(n int) int { return 10000 + n%90000 }
+
+// value is number(n) as the subject's fields have it.
+func (s *Subject) value(n int) any {
+	if s.field == "data" {
+		return strconv.Itoa(number(n))
+	}
+	return number(n)
+}
+
+func (s *Subject) mergePatch(n int) []byte {
+	return encode(map[string]any{s.field: map[string]any{"timeoutSeconds": s.value(n)}})
+}
+
+func (s *Subject) jsonPatch(n int) []byte {
+	return encode([]any{map[string]any{"op": "replace", "path": "/" + s.field + "/timeoutSeconds", "value": s.value(n)}})
+}
+
+func encode(value any) []byte {
+	data, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // maps of strings and numbers encode
+	}
+	return data
+}
+
+// Session is a subject, a client of it, and the namespaces to work in.
+type Session struct {
+	Subject *Subject
+	// Namespace is where a case may write what it likes.
+	Namespace string
+	// ListNamespace holds ListSize objects, no more and no less.
+	ListNamespace string
+
+	client *rest.RESTClient
+}
+
+// NewSessions returns a session for each subject. All use one connection to the
+// cluster and have no client-side rate limit.
+func NewSessions(config *rest.Config, namespace, listNamespace string) ([]*Session, error) {
+	var sessions []*Session
+	for _, subject := range Subjects() {
+		c := rest.CopyConfig(config)
+		c.QPS = -1
+		c.APIPath = "/apis"
+		if subject.Version.Group == "" {
+			c.APIPath = "/api"
+		}
+		c.GroupVersion = &subject.Version
+		c.ContentType = "application/json"
+		c.NegotiatedSerializer = serializer.WithoutConversionCodecFactory{CodecFactory: clientgoscheme.Codecs}
+		c.WarningHandlerWithContext = rest.NoWarnings{}
+		client, err := rest.RESTClientFor(c)
+		if err != nil {
+			return nil, fmt.Errorf("make a client for %s: %w", subject.Impl, err)
+		}
+		sessions = append(sessions, &Session{Subject: subject, Namespace: namespace, ListNamespace: listNamespace, client: client})
+	}
+	return sessions, nil
+}
+
+// Level pads the native objects until they are as large as the CRD's when read
+// back, so that every implementation moves the same number of bytes.
+func Level(ctx context.Context, sessions []*Session) error {
+	size := map[string]int{}
+	for _, s := range sessions {
+		body, err := s.create(ctx, s.Namespace, "level", 0)
+		if err != nil {
+			return err
+		}
+		size[s.Subject.Impl] = len(body)
+	}
+	for _, s := range sessions {
+		if s.Subject.Impl == Native {
+			// the annotation around the padding, and its mention in managedFields
+			const around = len(`"annotations":{"padding":""},`) + len(`"f:metadata":{"f:annotations":{".":{},"f:padding":{}}},`)
+			s.Subject.padding = max(0, size[CRD]-size[Native]-around)
+		}
+	}
+	return nil
+}
+
+// Clean deletes what the sessions have made, in the namespaces that they were given.
+func Clean(ctx context.Context, sessions []*Session) error {
+	var errs []error
+	for _, s := range sessions {
+		for _, namespace := range []string{s.Namespace, s.ListNamespace} {
+			if err := s.client.Delete().Namespace(namespace).Resource(s.Subject.Resource).Do(ctx).Error(); err != nil {
+				errs = append(errs, fmt.Errorf("delete the %s of %s: %w", s.Subject.Resource, namespace, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// request begins a request for the object called name, or for the collection if
+// name is empty. It is sent once: an answer that asks to try again is an error.
+func (s *Session) request(verb, namespace, name string) *rest.Request {
+	request := s.client.Verb(verb).Namespace(namespace).Resource(s.Subject.Resource).MaxRetries(0)
+	if name != "" {
+		request = request.Name(name)
+	}
+	return request
+}
+
+func (s *Session) create(ctx context.Context, namespace, name string, n int) ([]byte, error) {
+	body, err := s.request("POST", namespace, "").Body(s.Subject.object(name, n, "")).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("create %s %s: %w", s.Subject.Kind, name, err)
+	}
+	return body, nil
+}
+
+// resourceVersion reads an object's resourceVersion from its JSON.
+func resourceVersion(body []byte) (string, error) {
+	var object metav1.PartialObjectMetadata
+	if err := json.Unmarshal(body, &object); err != nil {
+		return "", fmt.Errorf("read the answer: %w", err)
+	}
+	return object.ResourceVersion, nil
+}

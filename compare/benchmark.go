@@ -1,0 +1,206 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+
+	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/process"
+	"portrule.example/lab/compare/progress"
+	"portrule.example/lab/compare/report"
+	"portrule.example/lab/compare/testbed"
+)
+
+// The rounds of a run, and of a quick one. The warm-up comes on top.
+const (
+	fullRounds  = 500
+	quickRounds = 100
+	warmUpShare = 10 // one warm-up round for so many that count
+)
+
+type benchFlags struct {
+	cluster clusterFlags
+	suites  []string
+	rounds  int
+	quick   bool
+	out     string
+}
+
+func benchCommand() *cobra.Command {
+	var flags benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measures both implementations, and a native resource as the floor",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			suites, err := flags.check()
+			if err != nil {
+				return err
+			}
+			return runBench(cmd.Context(), flags, suites, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags.cluster.add(cmd)
+	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: all)")
+	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, fmt.Sprintf("samples of each case and implementation (default %d, with --quick %d)", fullRounds, quickRounds))
+	cmd.Flags().BoolVar(&flags.quick, "quick", false, "fewer samples: a minute, and wider intervals")
+	cmd.Flags().StringVar(&flags.out, "out", "", "the directory for the results (default compare/results/<UTC time>)")
+	return cmd
+}
+
+func suiteNames() string {
+	var names []string
+	for _, suite := range bench.Suites {
+		names = append(names, suite.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// check fills in the defaults and returns the suites.
+func (f *benchFlags) check() ([]bench.Suite, error) {
+	if err := f.cluster.check(); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.rounds < 0:
+		return nil, usagef("--rounds %d: it takes at least one round", f.rounds)
+	case f.rounds == 0 && f.quick:
+		f.rounds = quickRounds
+	case f.rounds == 0:
+		f.rounds = fullRounds
+	}
+	if f.out == "" {
+		f.out = filepath.Join("compare", "results", time.Now().UTC().Format("20060102T150405Z"))
+	}
+	if len(f.suites) == 0 {
+		return bench.Suites, nil
+	}
+	var suites []bench.Suite
+next:
+	for _, name := range f.suites {
+		for _, suite := range bench.Suites {
+			if suite.Name == name {
+				suites = append(suites, suite)
+				continue next
+			}
+		}
+		return nil, usagef("there is no suite %q: use %s", name, suiteNames())
+	}
+	return suites, nil
+}
+
+// warmUp is the number of rounds before those that count.
+func (f *benchFlags) warmUp() int { return max(1, f.rounds/warmUpShare) }
+
+// splitAddress reads host:port.
+func splitAddress(address string) (string, int, error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || host == "" {
+		return "", 0, fmt.Errorf("%q is not host:port with a port of 0 to 65535", address)
+	}
+	return host, int(port), nil
+}
+
+// runBench measures on a testbed of its own, writes the results and prints the
+// table. An interrupted run writes what it has.
+func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout, stderr io.Writer) (err error) {
+	if err := report.Prepare(flags.out); err != nil {
+		return err
+	}
+	show := progress.New(stderr)
+	defer show.Finish()
+
+	dir, err := os.MkdirTemp("", "portrule-bench-")
+	if err != nil {
+		return err
+	}
+	group, err := process.NewGroup(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+
+	started := time.Now()
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, show.Step)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	show.Step(fmt.Sprintf("control plane ready after %.1f s, both implementations %.1f s later",
+		bed.Ready.ControlPlane.Seconds(), bed.Ready.Implementations.Seconds()))
+
+	samples, result, runErr := measure(ctx, bed, flags, suites, show.Update)
+	show.Finish()
+	if result == nil {
+		return runErr
+	}
+	environment, err := describeEnvironment(bed, flags, started)
+	if err != nil {
+		return errors.Join(runErr, err)
+	}
+	result.Environment = environment
+	if runErr != nil {
+		result.Warnings = append(result.Warnings, "the run did not finish: "+runErr.Error())
+	}
+	if err := report.Write(flags.out, result, samples); err != nil {
+		return errors.Join(runErr, err)
+	}
+	if err := report.Table(stdout, result); err != nil {
+		return errors.Join(runErr, err)
+	}
+	fmt.Fprintf(stderr, "\nresults in %s\n", flags.out)
+	return runErr
+}
+
+// measure runs the suites as an ordinary user in namespaces of their own. The
+// result is nil if not a single request was measured.
+func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites []bench.Suite, progress func(int, int, string)) ([]bench.Samples, *bench.Result, error) {
+	suffix := utilrand.String(5)
+	namespace, listNamespace := "portrule-bench-"+suffix, "portrule-bench-list-"+suffix
+	if err := bed.Namespaces(ctx, namespace, listNamespace); err != nil {
+		return nil, nil, err
+	}
+	user, credential, err := bed.User(ctx, "bench", namespace, listNamespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	sessions, err := bench.NewSessions(user, namespace, listNamespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := bench.Level(ctx, sessions); err != nil {
+		return nil, nil, err
+	}
+	samples, err := bench.Run(ctx, bench.Options{
+		Suites: suites, Rounds: flags.rounds, WarmUp: flags.warmUp(),
+		Sessions: sessions, Progress: progress,
+	})
+	select {
+	case <-bed.Exited():
+		err = errors.Join(err, bed.ExitError())
+	default:
+	}
+	if cleanErr := bench.Clean(context.WithoutCancel(ctx), sessions); err == nil {
+		err = cleanErr
+	}
+	result := &bench.Result{Schema: bench.Schema, Warnings: []string{}}
+	var warnings []string
+	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential)
+	result.Warnings = append(result.Warnings, warnings...)
+	return samples, result, err
+}

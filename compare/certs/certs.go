@@ -1,0 +1,114 @@
+// Package certs makes the certificates of a testbed: a CA, and the serving and
+// client certificates that it signs. Nothing is ever served or dialled without
+// one.
+//
+// Three CAs meet in an aggregated server, and people mix them up: the one that
+// signs its serving certificate (the kube-apiserver verifies it, by the
+// APIService's caBundle), the front-proxy CA (the server verifies the
+// kube-apiserver by it) and the client CA (both verify users by it).
+package certs
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
+)
+
+// lifetime of a certificate. A testbed lives for minutes, a lab for days.
+const lifetime = 30 * 24 * time.Hour
+
+// CA signs certificates.
+type CA struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// Pair is a certificate and its private key, both in PEM.
+type Pair struct{ Cert, Key []byte }
+
+// NewCA makes a self-signed CA with the given common name.
+func NewCA(commonName string) (*CA, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cert.NewSelfSignedCACert(cert.Config{CommonName: commonName}, key)
+	if err != nil {
+		return nil, fmt.Errorf("make the CA %s: %w", commonName, err)
+	}
+	return &CA{cert: c, key: key}, nil
+}
+
+// PEM returns the CA's certificate: what a verifier needs.
+func (ca *CA) PEM() []byte { return encode(ca.cert) }
+
+// Serving makes a certificate for a server that is reached by the given DNS names
+// and IP addresses, the first of which is its common name too.
+func (ca *CA) Serving(hosts ...string) (*Pair, error) {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: hosts[0]},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	return ca.sign(template)
+}
+
+// Client makes a certificate that says who its holder is: Kubernetes reads the
+// user name from the common name and the groups from the organizations.
+func (ca *CA) Client(user string, groups ...string) (*Pair, error) {
+	return ca.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: groups},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+func (ca *CA) sign(template *x509.Certificate) (*Pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64))
+	if err != nil {
+		return nil, err
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.NotBefore = ca.cert.NotBefore
+	template.NotAfter = time.Now().Add(lifetime)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign a certificate for %s: %w", template.Subject.CommonName, err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		return nil, err
+	}
+	return &Pair{Cert: encode(c), Key: keyPEM}, nil
+}
+
+func encode(c *x509.Certificate) []byte {
+	pem, err := cert.EncodeCertificates(c)
+	if err != nil {
+		panic(err) // it encodes to memory
+	}
+	return pem
+}

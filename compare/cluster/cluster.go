@@ -1,0 +1,53 @@
+// Package cluster finds or makes the control plane on which the two
+// implementations are compared.
+//
+// A [Provider] is e2e-framework's E2EClusterProvider and what the comparison
+// needs beyond it. [NewEmbedded] starts a kube-apiserver and an etcd as processes
+// of this host; [NewExisting] takes a cluster that is there already.
+package cluster
+
+import (
+	"context"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/e2e-framework/support"
+)
+
+// Provider is a control plane.
+type Provider interface {
+	support.E2EClusterProvider
+
+	// Kind is the word that selects the provider on the command line.
+	Kind() string
+
+	// Ephemeral is whether Destroy ends the cluster, with all that is in it.
+	Ephemeral() bool
+
+	// Etcd returns the URLs of the etcd that an aggregated server run on this
+	// host should use. It is available after Create.
+	Etcd(ctx context.Context) ([]string, error)
+
+	// Address is the host and the port by which the control plane reaches an
+	// aggregated server that runs on this host. Port 0 lets the server choose.
+	// It is available after Create.
+	Address() (host string, port int)
+
+	// User returns the client configuration of a user who has no rights yet, and
+	// how that user is authenticated.
+	User(ctx context.Context, name string) (*rest.Config, Credential, error)
+}
+
+// Credential says by which authenticator of the kube-apiserver a user is known.
+type Credential string
+
+// The credentials that providers give.
+const (
+	ClientCertificate   Credential = "client-certificate"
+	ServiceAccountToken Credential = "service-account-token"
+)
+
+// The words that select a provider.
+const (
+	KindEmbedded = "embedded"
+	KindExisting = "existing"
+)

@@ -1,0 +1,122 @@
+// Package compare is the program bin/compare: it starts a control plane with both
+// implementations of PortRule and measures them.
+//
+// [Run] is the entry, each command a file of its own. The work is done elsewhere:
+// cluster finds or makes the control plane, testbed installs both
+// implementations, bench measures, report writes.
+package compare
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
+)
+
+// UsageError is an error in the flags or arguments of a command.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without its class.
+func (e UsageError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// Run is the program. It returns a [UsageError] if args are wrong, and
+// context.Canceled if ctx ended before the work was done; whatever it started is
+// ended by then.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	// the libraries' logs would come between the progress and its reader
+	klog.SetLogger(logr.Discard())
+	ctrllog.SetLogger(logr.Discard())
+
+	root := &cobra.Command{
+		Use:           "compare",
+		Short:         "Compares PortRule as a CRD with PortRule from an aggregated API server",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("there is no command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand())
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && err != nil {
+		// the rest of the error says what the interruption broke
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// noArguments refuses positional arguments as a usage error.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments, got %q", cmd.Name(), strings.Join(args, " "))
+	}
+	return nil
+}
+
+// clusterFlags select the control plane.
+type clusterFlags struct {
+	kind          string
+	kubeconfig    string
+	context       string
+	serverAddress string
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.kind, "cluster", cluster.KindEmbedded, "the control plane: embedded starts one, existing uses that of a kubeconfig")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "with --cluster existing: the kubeconfig (default: KUBECONFIG, then ~/.kube/config)")
+	flags.StringVar(&f.context, "context", "", "with --cluster existing: a context of the kubeconfig (default: its current one)")
+	flags.StringVar(&f.serverAddress, "server-address", "",
+		"with --cluster existing: the host:port by which the cluster reaches the aggregated server on this host (default: this host's address, a free port)")
+}
+
+// check refuses flags that make no sense, before anything is started.
+func (f *clusterFlags) check() error {
+	if kinds := []string{cluster.KindEmbedded, cluster.KindExisting}; !slices.Contains(kinds, f.kind) {
+		return usagef("there is no cluster %q: use one of %s", f.kind, strings.Join(kinds, ", "))
+	}
+	if f.kind != cluster.KindExisting && f.kubeconfig+f.context+f.serverAddress != "" {
+		return usagef("--kubeconfig, --context and --server-address go with --cluster existing")
+	}
+	if f.serverAddress != "" {
+		if _, _, err := splitAddress(f.serverAddress); err != nil {
+			return usagef("--server-address: %w", err)
+		}
+	}
+	return nil
+}
+
+// provider returns the control plane that checked flags select.
+func (f *clusterFlags) provider(group *process.Group) cluster.Provider {
+	if f.kind == cluster.KindExisting {
+		host, port, _ := splitAddress(f.serverAddress)
+		return cluster.NewExisting(group, cluster.ExistingOptions{
+			Kubeconfig: f.kubeconfig, Context: f.context, ServerHost: host, ServerPort: port,
+		})
+	}
+	return cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
+}

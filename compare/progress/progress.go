@@ -1,0 +1,67 @@
+// Package progress shows on the standard error what a long command is doing: a
+// bar on a terminal, plain lines otherwise.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// Progress shows one thing at a time.
+type Progress struct {
+	w        io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar
+	what     string
+}
+
+// New returns a Progress that writes to w. It draws bars if w is a terminal.
+func New(w io.Writer) *Progress {
+	file, ok := w.(*os.File)
+	return &Progress{w: w, terminal: ok && term.IsTerminal(int(file.Fd()))}
+}
+
+// Step says what begins now.
+func (p *Progress) Step(what string) {
+	p.Finish()
+	fmt.Fprintln(p.w, what)
+}
+
+// Update says that done of total parts are done and what is being done. Lines are
+// written when what changes, a bar moves each time.
+func (p *Progress) Update(done, total int, what string) {
+	if !p.terminal {
+		if what != p.what {
+			fmt.Fprintf(p.w, "%3d%%  %s\n", 100*done/total, what)
+		}
+		p.what = what
+		return
+	}
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(p.w),
+			progressbar.OptionSetWidth(30),
+			progressbar.OptionShowCount(),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetPredictTime(true),
+		)
+	}
+	if what != p.what {
+		p.bar.Describe(fmt.Sprintf("%-20s", what))
+		p.what = what
+	}
+	_ = p.bar.Set(done) // an error is about the terminal, which shows it
+}
+
+// Finish removes the bar, so that other output starts on a line of its own.
+func (p *Progress) Finish() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+	p.what = ""
+}

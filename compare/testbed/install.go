@@ -1,0 +1,212 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/e2e-framework/klient/decoder"
+	"sigs.k8s.io/yaml"
+
+	aggregatedmanifests "portrule.example/lab/aggregated/manifests"
+	v1 "portrule.example/lab/api/v1"
+)
+
+// fieldManager owns the fields of what a testbed installs.
+const fieldManager = "portrule-lab"
+
+// pollInterval is how often a condition is looked at. It bounds the error of
+// Timings.
+const pollInterval = 20 * time.Millisecond
+
+// newScheme knows the kinds that a testbed installs.
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	builder := runtime.NewSchemeBuilder(clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme)
+	return scheme, builder.AddToScheme(scheme)
+}
+
+// install creates objects that the cluster lacks, and remembers them for
+// uninstall. What exists is left as it is.
+func (t *Testbed) install(ctx context.Context, objects ...client.Object) error {
+	for _, object := range objects {
+		labels := map[string]string{"app.kubernetes.io/part-of": "portrule-lab"}
+		for key, value := range object.GetLabels() {
+			labels[key] = value
+		}
+		object.SetLabels(labels)
+		err := t.client.Create(ctx, object, client.FieldOwner(fieldManager))
+		switch {
+		case apierrors.IsAlreadyExists(err):
+		case err != nil:
+			return fmt.Errorf("install %s: %w", t.describe(object), err)
+		default:
+			t.installed = append(t.installed, object)
+		}
+	}
+	return nil
+}
+
+// uninstall deletes what install created, the last first.
+func (t *Testbed) uninstall(ctx context.Context) error {
+	var errs []error
+	for _, object := range slices.Backward(t.installed) {
+		if err := t.client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("remove %s: %w", t.describe(object), err))
+		}
+	}
+	t.installed = nil
+	return errors.Join(errs...)
+}
+
+// describe names an object in a message: kind, namespace and name.
+func (t *Testbed) describe(object client.Object) string {
+	gvk, err := apiutil.GVKForObject(object, t.client.Scheme())
+	if err != nil {
+		return client.ObjectKeyFromObject(object).String()
+	}
+	if object.GetNamespace() == "" {
+		return gvk.Kind + " " + object.GetName()
+	}
+	return gvk.Kind + " " + client.ObjectKeyFromObject(object).String()
+}
+
+// waitForCRD waits until the CRD is established and its resource answers.
+func (t *Testbed) waitForCRD(ctx context.Context, name string) error {
+	last := errors.New("it is not established")
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := t.client.Get(ctx, client.ObjectKey{Name: name}, crd); err != nil {
+			return false, err
+		}
+		for _, condition := range crd.Status.Conditions {
+			switch {
+			case condition.Type == apiextensionsv1.NamesAccepted && condition.Status == apiextensionsv1.ConditionFalse:
+				return false, fmt.Errorf("its names are taken: %s", condition.Message)
+			case condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue:
+				last = t.list(ctx, crd.Spec.Group)
+				return last == nil, nil
+			}
+		}
+		return false, nil
+	})
+	return explain(err, last, "CustomResourceDefinition "+name)
+}
+
+// waitForAPIService waits until the aggregation layer reaches the server and a
+// request through it is answered.
+func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
+	last := errors.New("the aggregation layer has not looked at it")
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		if t.server != nil && t.server.Ended() {
+			return false, t.ExitError()
+		}
+		service := &apiregistrationv1.APIService{}
+		if err := t.client.Get(ctx, client.ObjectKey{Name: name}, service); err != nil {
+			return false, err
+		}
+		for _, condition := range service.Status.Conditions {
+			if condition.Type != apiregistrationv1.Available {
+				continue
+			}
+			last = fmt.Errorf("%s: %s", condition.Reason, condition.Message)
+			if condition.Status == apiregistrationv1.ConditionTrue {
+				last = t.list(ctx, service.Spec.Group)
+				return last == nil, nil
+			}
+		}
+		return false, nil
+	})
+	return explain(err, last, "APIService "+name)
+}
+
+// list asks the kube-apiserver for the PortRules of a group.
+func (t *Testbed) list(ctx context.Context, group string) error {
+	return t.clientset.Discovery().RESTClient().Get().
+		AbsPath("/apis", group, v1.Version, v1.Resource).Param("limit", "1").Do(ctx).Error()
+}
+
+func poll(ctx context.Context, condition wait.ConditionWithContextFunc) error {
+	return wait.PollUntilContextTimeout(ctx, pollInterval, serveTimeout, true, condition)
+}
+
+// explain turns the end of a poll into an error that says what was waited for and
+// why it did not come. last is the reason if the time was up.
+func explain(err, last error, what string) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("it does not serve after %s: %w", serveTimeout, last)
+	}
+	return fmt.Errorf("wait for %s: %w", what, err)
+}
+
+// rbac returns the server's namespace, service account and roles.
+func rbac(ctx context.Context) ([]client.Object, error) {
+	decoded, err := decoder.DecodeAll(ctx, bytes.NewReader(aggregatedmanifests.RBAC))
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded RBAC manifest: %w", err)
+	}
+	objects := make([]client.Object, len(decoded))
+	for i, object := range decoded {
+		objects[i] = object
+	}
+	return objects, nil
+}
+
+// service returns what leads from the server's Service name to host:port.
+//
+// A DNS name, localhost among them, becomes a Service of type ExternalName. An
+// address becomes a Service without selector and an EndpointSlice, which the
+// aggregation layer follows with --enable-aggregator-routing too; the API forbids
+// loopback addresses there.
+func service(host string, port int) []client.Object {
+	name := metav1.ObjectMeta{Namespace: aggregatedmanifests.Namespace, Name: aggregatedmanifests.Name}
+	service := &corev1.Service{
+		ObjectMeta: name,
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https", Port: int32(port)}}},
+	}
+	ip := net.ParseIP(host)
+	if ip == nil {
+		service.Spec.Type, service.Spec.ExternalName = corev1.ServiceTypeExternalName, host
+		return []client.Object{service}
+	}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  name,
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(port))}},
+	}
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: name.Name}
+	if ip.To4() == nil {
+		slice.AddressType = discoveryv1.AddressTypeIPv6
+	}
+	return []client.Object{service, slice}
+}
+
+// apiService returns the APIService without the caBundle and port that tell one
+// installation from another.
+func apiService() (*apiregistrationv1.APIService, error) {
+	object := &apiregistrationv1.APIService{}
+	if err := yaml.UnmarshalStrict(aggregatedmanifests.APIService, object); err != nil {
+		return nil, fmt.Errorf("read the embedded APIService: %w", err)
+	}
+	return object, nil
+}

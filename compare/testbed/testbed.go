@@ -1,0 +1,162 @@
+// Package testbed puts both implementations of PortRule on one control plane and
+// waits until they serve.
+//
+// [Start] is the entry. install.go says what the cluster is told, server.go runs
+// the aggregated server as a process of this host.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/e2e-framework/klient"
+
+	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
+	"portrule.example/lab/crd/manifests"
+)
+
+// serveTimeout bounds the wait for an implementation to serve.
+const serveTimeout = 30 * time.Second
+
+// stopTimeout bounds what Stop asks of the cluster.
+const stopTimeout = 30 * time.Second
+
+// Testbed is a control plane that serves PortRule twice: from a CRD, under the
+// group v1.CRDGroup, and from the aggregated server, under v1.Group.
+type Testbed struct {
+	// Admin is the administrator's client configuration, without a rate limit.
+	Admin *rest.Config
+	// Kubernetes is the version of the kube-apiserver, such as v1.36.3.
+	Kubernetes string
+	// Ready says how long the parts took.
+	Ready Timings
+
+	provider  cluster.Provider
+	group     *process.Group
+	client    client.Client
+	clientset kubernetes.Interface
+	server    *process.Process
+	// installed is what was not in the cluster before, in order of creation.
+	installed []client.Object
+}
+
+// Timings says how long it took until a part was ready.
+type Timings struct {
+	// ControlPlane is the time from nothing to a kube-apiserver that serves.
+	ControlPlane time.Duration
+	// Implementations is the time from then until both groups are served.
+	Implementations time.Duration
+}
+
+// Start creates the provider's cluster, installs both implementations, and waits
+// until both serve. Processes belong to group. say is told each step as it
+// begins. After an error, or when ctx ends, everything is taken back.
+//
+// What an existing cluster has already is used and left in place.
+func Start(ctx context.Context, provider cluster.Provider, group *process.Group, say func(step string)) (_ *Testbed, err error) {
+	t := &Testbed{provider: provider, group: group}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.Stop())
+		}
+	}()
+
+	begin := time.Now()
+	say(fmt.Sprintf("starting the control plane (%s)", provider.Kind()))
+	if _, err := provider.Create(ctx); err != nil {
+		return nil, err
+	}
+	t.Admin = provider.KubernetesRestConfig()
+	kube, err := klient.New(t.Admin)
+	if err != nil {
+		return nil, err
+	}
+	if err := provider.WaitForControlPlane(ctx, kube); err != nil {
+		return nil, err
+	}
+	t.Ready.ControlPlane = time.Since(begin)
+
+	begin = time.Now()
+	say("installing both implementations")
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	if t.client, err = client.New(t.Admin, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	if t.clientset, err = kubernetes.NewForConfig(t.Admin); err != nil {
+		return nil, err
+	}
+	version, err := t.clientset.Discovery().ServerVersion()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the version of the kube-apiserver: %w", err)
+	}
+	t.Kubernetes = version.GitVersion
+	crd, err := manifests.CustomResourceDefinition(v1.CRDGroup)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.install(ctx, crd); err != nil {
+		return nil, err
+	}
+	// the CRD settles while the server starts
+	work, workCtx := errgroup.WithContext(ctx)
+	work.Go(func() error { return t.waitForCRD(workCtx, crd.Name) })
+	work.Go(func() error { return t.serveAggregated(workCtx) })
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	t.Ready.Implementations = time.Since(begin)
+	return t, nil
+}
+
+// Namespaces makes namespaces.
+func (t *Testbed) Namespaces(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := t.install(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Exited is closed when the aggregated server, which should run for as long as
+// the testbed, has ended. It is nil if the cluster had a server of its own.
+func (t *Testbed) Exited() <-chan struct{} {
+	if t.server == nil {
+		return nil
+	}
+	return t.server.Done()
+}
+
+// ExitError says why the aggregated server ended. It may be called once Exited is
+// closed.
+func (t *Testbed) ExitError() error { return t.explainServer(t.server.Err()) }
+
+// Stop takes back what Start did: it removes from an existing cluster what was
+// not there before, ends the server, and destroys the provider's cluster.
+func (t *Testbed) Stop() error {
+	// whatever ended the work must not end the cleaning up
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+
+	var errs []error
+	if !t.provider.Ephemeral() {
+		errs = append(errs, t.uninstall(ctx))
+	}
+	if t.server != nil {
+		errs = append(errs, t.server.Stop())
+	}
+	return errors.Join(append(errs, t.provider.Destroy(ctx))...)
+}

@@ -1,0 +1,60 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/compare/cluster"
+)
+
+// User returns the client configuration of an ordinary user, and how that user is
+// authenticated. The user may do everything with PortRules of both groups and with
+// ConfigMaps in the given namespaces, and nothing else.
+//
+// Measurements are made as such a user: an administrator of the group
+// system:masters is never asked about, by neither server.
+func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (*rest.Config, cluster.Credential, error) {
+	config, credential, err := t.provider.User(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, "", err
+	}
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, "", fmt.Errorf("ask the cluster who %s is: %w", name, err)
+	}
+	for _, namespace := range namespaces {
+		meta := metav1.ObjectMeta{Namespace: namespace, Name: "portrule-" + name}
+		role := &rbacv1.Role{
+			ObjectMeta: meta,
+			Rules: []rbacv1.PolicyRule{{
+				APIGroups: []string{v1.Group, v1.CRDGroup},
+				Resources: []string{v1.Resource, v1.Resource + "/status"},
+				Verbs:     []string{rbacv1.VerbAll},
+			}, {
+				APIGroups: []string{""},
+				Resources: []string{"configmaps"},
+				Verbs:     []string{rbacv1.VerbAll},
+			}},
+		}
+		binding := &rbacv1.RoleBinding{
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: review.Status.UserInfo.Username}},
+		}
+		if err := t.install(ctx, role, binding); err != nil {
+			return nil, "", err
+		}
+	}
+	return config, credential, nil
+}
