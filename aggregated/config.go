@@ -8,9 +8,9 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
-	v1 "portrule.example/lab/api/v1"
 	"portrule.example/lab/aggregated/openapi"
 	"portrule.example/lab/aggregated/registry/portrule"
+	v1 "portrule.example/lab/api/v1"
 )
 
 // Config is all that a server is made of.

@@ -163,7 +163,10 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	if err := report.Table(stdout, result); err != nil {
 		return errors.Join(runErr, err)
 	}
-	fmt.Fprintf(stderr, "\nresults in %s\n", flags.out)
+	for _, warning := range result.Warnings {
+		fmt.Fprintln(stderr, "warning:", warning)
+	}
+	fmt.Fprintf(stderr, "results in %s\n", flags.out)
 	return runErr
 }
 

@@ -39,7 +39,7 @@ type PortRule struct {
 	Spec PortRuleSpec `json:"spec"`
 	// status is what the nodes do. It is written through the status subresource only.
 	// +optional
-	Status PortRuleStatus `json:"status,omitempty"`
+	Status PortRuleStatus `json:"status,omitempty,omitzero"`
 }
 
 // PortRuleSpec says which port to open, towards which host, and for how long.

@@ -206,7 +206,6 @@ func (x *Existing) Destroy(context.Context) error {
 	return err
 }
 
-
 // localAddress returns the address of this host from which it reaches the server
 // at rawURL, and localhost if that is the loopback interface or there is no route.
 func localAddress(rawURL string) string {

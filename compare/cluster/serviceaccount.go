@@ -36,4 +36,3 @@ func ServiceAccount(ctx context.Context, client kubernetes.Interface, admin *res
 	config.BearerToken = token.Status.Token
 	return config, nil
 }
-

@@ -42,7 +42,7 @@ trap '' INT TERM HUP
 read -r released && exit 0
 signal() { for f in "$1"/*.pid; do read -r pid <"$f" && kill "$2" "$pid"; done 2>/dev/null; }
 signal "$1" -TERM
-for i in 1 2 3 4 5 6 7 8 9 10; do
+for i in 1 2 3; do
 	alive=
 	for f in "$1"/*.pid; do read -r pid <"$f" && kill -0 "$pid" && alive=yes; done 2>/dev/null
 	[ "$alive" ] || break
@@ -60,7 +60,7 @@ func NewGroup(dir string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := clear(dir); err != nil {
+	if err := removeStale(dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -120,8 +120,8 @@ func Owner(dir string) (int, error) {
 	return pid, nil
 }
 
-// clear removes what a dead group left in dir, and nothing else.
-func clear(dir string) error {
+// removeStale removes what a dead group left in dir, and nothing else.
+func removeStale(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil

@@ -84,11 +84,11 @@ func encode(value any) ([]byte, error) {
 func benchmarkFormat(w io.Writer, environment bench.Environment, all []bench.Samples) error {
 	out := benchfmt.NewWriter(w)
 	record := &benchfmt.Result{Iters: 1}
-	for key, value := range map[string]string{
-		"commit": environment.Commit, "cluster": environment.Cluster,
-		"kubernetes": environment.Kubernetes, "cpu": environment.CPU,
+	for _, config := range [][2]string{
+		{"commit", environment.Commit}, {"cluster", environment.Cluster},
+		{"kubernetes", environment.Kubernetes}, {"cpu", environment.CPU},
 	} {
-		record.SetConfig(key, value)
+		record.SetConfig(config[0], config[1])
 	}
 	for i := range record.Config {
 		record.Config[i].File = true
@@ -97,7 +97,7 @@ func benchmarkFormat(w io.Writer, environment bench.Environment, all []bench.Sam
 		for _, impl := range implementations {
 			for _, taken := range samples.Impl[impl] {
 				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, impl))
-				record.Values = []benchfmt.Value{{Value: float64(taken.Nanoseconds()), Unit: "ns/op"}}
+				record.Values = []benchfmt.Value{{Value: taken.Seconds(), Unit: "sec/op"}}
 				if err := out.Write(record); err != nil {
 					return err
 				}

@@ -1,0 +1,473 @@
+package testbed_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/e2e-framework/pkg/env"
+	"sigs.k8s.io/e2e-framework/pkg/envconf"
+	"sigs.k8s.io/e2e-framework/pkg/envfuncs"
+	"sigs.k8s.io/e2e-framework/pkg/features"
+
+	"portrule.example/lab/api"
+	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
+	"portrule.example/lab/compare/testbed"
+)
+
+const namespace = "contract"
+
+var (
+	environment = env.New()
+	bed         *testbed.Testbed
+)
+
+// implementations are judged alike: every feature runs once for each.
+var implementations = map[string]schema.GroupVersionResource{
+	"crd":        {Group: v1.CRDGroup, Version: v1.Version, Resource: v1.Resource},
+	"aggregated": {Group: v1.Group, Version: v1.Version, Resource: v1.Resource},
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "portrule-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	group, err := process.NewGroup(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer group.Close()
+
+	provider := cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
+	environment.Setup(
+		func(ctx context.Context, cfg *envconf.Config) (context.Context, error) {
+			var err error
+			bed, err = testbed.Start(ctx, provider, group, func(string) {})
+			if err != nil {
+				return ctx, err
+			}
+			return ctx, bed.Namespaces(ctx, namespace)
+		},
+		envfuncs.CreateCluster(provider, provider.GetKubectlContext()), // it is up: this puts its kubeconfig into cfg
+	).Finish(
+		func(ctx context.Context, _ *envconf.Config) (context.Context, error) { return ctx, bed.Stop() },
+	)
+	return environment.Run(m)
+}
+
+// forEach runs a feature against each implementation as the administrator.
+func forEach(t *testing.T, name string, assess func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, cfg *rest.Config, gvr schema.GroupVersionResource)) {
+	for impl, gvr := range implementations {
+		environment.Test(t, features.New(name).WithLabel("impl", impl).
+			Assess(impl, func(ctx context.Context, t *testing.T, cfg *envconf.Config) context.Context {
+				config := cfg.Client().RESTConfig()
+				assess(ctx, t, client(t, config, gvr), config, gvr)
+				return ctx
+			}).Feature())
+	}
+}
+
+func client(t *testing.T, config *rest.Config, gvr schema.GroupVersionResource) dynamic.ResourceInterface {
+	t.Helper()
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	c, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Resource(gvr).Namespace(namespace)
+}
+
+func portRule(gvr schema.GroupVersionResource, name string, spec map[string]any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": gvr.GroupVersion().String(),
+		"kind":       "PortRule",
+		"metadata":   map[string]any{"name": name},
+		"spec":       spec,
+	}}
+}
+
+func nginx() map[string]any {
+	return map[string]any{"name": "nginx", "host": "10.0.0.3", "port": int64(80)}
+}
+
+// Both implementations accept and refuse the same specs, naming the same fields.
+func TestRules(t *testing.T) {
+	cases, err := api.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forEach(t, "rules", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		for i, c := range cases {
+			_, err := rules.Create(ctx, portRule(gvr, fmt.Sprintf("rules-%d", i), c.Spec), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if got := refused(err); !slices.Equal(got, c.Invalid) {
+				t.Errorf("%s: refused %v, want %v (%v)", c.Name, got, c.Invalid, err)
+			}
+		}
+	})
+}
+
+// refused returns the fields that an Invalid error names, and the error itself if
+// it is of another kind.
+func refused(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Reason != metav1.StatusReasonInvalid {
+		return []string{err.Error()}
+	}
+	var fields []string
+	for _, cause := range status.Status().Details.Causes {
+		// a CRD adds, without a field, that its CEL rules were not evaluated
+		if cause.Field != "<nil>" {
+			fields = append(fields, cause.Field)
+		}
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}
+
+// What an absent field means is filled in, and nothing else is there.
+func TestDefaults(t *testing.T) {
+	forEach(t, "defaults", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		created, err := rules.Create(ctx, portRule(gvr, "defaults", nginx()), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := nginx()
+		want["protocol"], want["replicas"] = "tcp", int64(1)
+		equal(t, "spec", created.Object["spec"], want)
+		if status, ok := created.Object["status"]; ok {
+			t.Errorf("a new object has the status %v, want none", status)
+		}
+		if generation := created.GetGeneration(); generation != 1 {
+			t.Errorf("a new object has generation %d, want 1", generation)
+		}
+	})
+}
+
+// The spec and the status are written by different ways, and each way ignores
+// what belongs to the other. The generation follows the spec alone.
+func TestStatusSubresource(t *testing.T) {
+	forEach(t, "status", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		object := portRule(gvr, "status", nginx())
+		object.Object["status"] = map[string]any{"replicas": int64(7)}
+		object, err := rules.Create(ctx, object, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := object.Object["status"]; ok {
+			t.Error("create wrote the status")
+		}
+
+		write := object.DeepCopy()
+		set(t, write, int64(3), "status", "replicas")
+		set(t, write, int64(5), "spec", "replicas")
+		write.SetLabels(map[string]string{"through": "status"})
+		object, err = rules.UpdateStatus(ctx, write, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "status.replicas after a write to the status", get(object, "status", "replicas"), int64(3))
+		equal(t, "spec.replicas after a write to the status", get(object, "spec", "replicas"), int64(1))
+		equal(t, "labels after a write to the status", len(object.GetLabels()), 0)
+		equal(t, "generation after a write to the status", object.GetGeneration(), int64(1))
+
+		write = object.DeepCopy()
+		set(t, write, int64(9), "status", "replicas")
+		set(t, write, int64(5), "spec", "replicas")
+		object, err = rules.Update(ctx, write, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "status.replicas after an update", get(object, "status", "replicas"), int64(3))
+		equal(t, "spec.replicas after an update", get(object, "spec", "replicas"), int64(5))
+		equal(t, "generation after an update of the spec", object.GetGeneration(), int64(2))
+
+		write = object.DeepCopy()
+		write.SetLabels(map[string]string{"a": "label"})
+		object, err = rules.Update(ctx, write, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "generation after an update of the labels", object.GetGeneration(), int64(2))
+
+		for _, entry := range object.GetManagedFields() {
+			if owned := string(entry.FieldsV1.Raw); (entry.Subresource == "status") != strings.Contains(owned, "f:status") {
+				t.Errorf("managed fields of subresource %q: %s", entry.Subresource, owned)
+			}
+		}
+	})
+}
+
+// A write says which state it replaces, and loses against another that was faster.
+func TestConflict(t *testing.T) {
+	forEach(t, "conflict", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		first, err := rules.Create(ctx, portRule(gvr, "conflict", nginx()), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := first.DeepCopy()
+		set(t, write, int64(60), "spec", "timeoutSeconds")
+		if _, err := rules.Update(ctx, write, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rules.Update(ctx, write, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+			t.Errorf("a write of an old resourceVersion: got %v, want a conflict", err)
+		}
+		write.SetResourceVersion("")
+		if _, err := rules.Update(ctx, write, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) {
+			t.Errorf("a write without resourceVersion: got %v, want it to be invalid", err)
+		}
+		if _, err := rules.Create(ctx, portRule(gvr, "conflict", nginx()), metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+			t.Errorf("a second create: got %v, want that it exists already", err)
+		}
+	})
+}
+
+// Two appliers own what they applied, and disagree only about the same field.
+func TestServerSideApply(t *testing.T) {
+	forEach(t, "apply", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		if _, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", nginx()), metav1.ApplyOptions{FieldManager: "one"}); err != nil {
+			t.Fatal(err)
+		}
+		spec := nginx()
+		spec["timeoutSeconds"] = int64(60)
+		if _, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", spec), metav1.ApplyOptions{FieldManager: "two"}); err != nil {
+			t.Errorf("a second manager of the same values and one more: %v", err)
+		}
+		spec["port"] = int64(443)
+		_, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", spec), metav1.ApplyOptions{FieldManager: "two"})
+		if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), ".spec.port") {
+			t.Errorf("a second manager of another value: got %v, want a conflict about .spec.port", err)
+		}
+	})
+}
+
+// kubectl get asks for rows: both implementations have the same columns and cells.
+func TestTable(t *testing.T) {
+	tables := map[string]metav1.Table{}
+	forEach(t, "table", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
+		if _, err := rules.Create(ctx, portRule(gvr, "table", nginx()), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		body, err := raw(t, config).Get().
+			AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespace, gvr.Resource, "table").
+			SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(ctx).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var table metav1.Table
+		if err := json.Unmarshal(body, &table); err != nil {
+			t.Fatal(err)
+		}
+		table.Rows[0].Cells = table.Rows[0].Cells[:len(table.Rows[0].Cells)-1] // the age differs
+		tables[gvr.Group] = table
+	})
+	crd, aggregated := tables[v1.CRDGroup], tables[v1.Group]
+	for i := range crd.ColumnDefinitions {
+		crd.ColumnDefinitions[i].Description, aggregated.ColumnDefinitions[i].Description = "", ""
+	}
+	equal(t, "columns", aggregated.ColumnDefinitions, crd.ColumnDefinitions)
+	equal(t, "cells of the aggregated server", fmt.Sprint(aggregated.Rows[0].Cells), "[table nginx 10.0.0.3 80 tcp ]")
+	// a CRD has null where a path leads nowhere; kubectl prints both as nothing
+	equal(t, "cells of the CRD", fmt.Sprint(crd.Rows[0].Cells), "[table nginx 10.0.0.3 80 tcp <nil>]")
+}
+
+// An ordinary user may do what RBAC says, through the aggregation layer as well.
+func TestOrdinaryUser(t *testing.T) {
+	forEach(t, "user", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		user, credential, err := bed.User(ctx, "alice", namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "credential", credential, cluster.ClientCertificate)
+		if _, err := client(t, user, gvr).Create(ctx, portRule(gvr, "user", nginx()), metav1.CreateOptions{}); err != nil {
+			t.Errorf("with the role: %v", err)
+		}
+		elsewhere, err := dynamic.NewForConfig(user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = elsewhere.Resource(gvr).Namespace("default").List(ctx, metav1.ListOptions{})
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `User "alice" cannot list resource "portrules"`) {
+			t.Errorf("without the role: got %v, want that alice is forbidden to list", err)
+		}
+	})
+}
+
+// What clients learn about the API: names, verbs, and the description of a field.
+func TestDiscoveryAndOpenAPI(t *testing.T) {
+	forEach(t, "discovery", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
+		clientset, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := clientset.Discovery().ServerResourcesForGroupVersion(gvr.GroupVersion().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, resource := range list.APIResources {
+			names = append(names, resource.Name)
+			if resource.Name == v1.Resource {
+				equal(t, "singular name", resource.SingularName, "portrule")
+				equal(t, "short names", strings.Join(resource.ShortNames, ","), "pr")
+				equal(t, "categories", strings.Join(resource.Categories, ","), "firewalld")
+				slices.Sort(resource.Verbs)
+				equal(t, "verbs", strings.Join(resource.Verbs, ","), "create,delete,deletecollection,get,list,patch,update,watch")
+			}
+		}
+		slices.Sort(names)
+		equal(t, "resources", strings.Join(names, ","), "portrules,portrules/status")
+
+		body, err := raw(t, config).Get().AbsPath("/openapi/v3/apis", gvr.Group, gvr.Version).Do(ctx).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"port of the endpoint, 1 to 65535.", `"x-kubernetes-list-type":"map"`, `"default":"tcp"`} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("OpenAPI v3 does not contain %s", want)
+			}
+		}
+		if bytes.Contains(body, []byte("__internal")) {
+			t.Error("OpenAPI v3 shows the hub")
+		}
+	})
+}
+
+// The aggregated server keeps informers, so that its admission chain knows of a
+// namespace that is going away.
+func TestTerminatingNamespace(t *testing.T) {
+	const terminating = "terminating"
+	clientset, err := kubernetes.NewForConfig(bed.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if _, err := clientset.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: terminating}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := clientset.CoreV1().Namespaces().Delete(ctx, terminating, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	forEach(t, "terminating", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
+		c, err := dynamic.NewForConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Resource(gvr).Namespace(terminating).Create(ctx, portRule(gvr, "late", nginx()), metav1.CreateOptions{})
+		if !apierrors.IsForbidden(err) || !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			t.Errorf("a create in a namespace that ends: got %v, want NamespaceTerminating", err)
+		}
+	})
+}
+
+// The manifest that people know works unchanged, misspelling included.
+func TestHistoricalManifest(t *testing.T) {
+	forEach(t, "manifest", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		manifest := `
+apiVersion: ` + gvr.GroupVersion().String() + `
+kind: PortRule
+metadata: {name: portrule-example}
+spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}
+`
+		object, err := rules.Patch(ctx, "portrule-example", types.ApplyYAMLPatchType, []byte(manifest),
+			metav1.PatchOptions{FieldManager: "test", FieldValidation: metav1.FieldValidationStrict})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "spec.isPremanent", get(object, "spec", "isPremanent"), true)
+	})
+}
+
+// A testbed on an existing cluster uses what is there, and leaves it there.
+func TestExistingCluster(t *testing.T) {
+	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: "lab", Config: bed.Admin}); err != nil {
+		t.Fatal(err)
+	}
+	provider := cluster.NewExisting(group, cluster.ExistingOptions{Kubeconfig: kubeconfig})
+	guest, err := testbed.Start(t.Context(), provider, group, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, credential, err := guest.User(t.Context(), "guest", namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "credential", credential, cluster.ServiceAccountToken)
+	if _, err := client(t, user, implementations["aggregated"]).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("as a service account: %v", err)
+	}
+	if err := guest.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for impl, gvr := range implementations {
+		if _, err := client(t, bed.Admin, gvr).List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Errorf("%s is gone with the guest: %v", impl, err)
+		}
+	}
+	if _, err := client(t, user, implementations["aggregated"]).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the guest's role is left behind: got %v, want that it is forbidden", err)
+	}
+}
+
+func raw(t *testing.T, config *rest.Config) rest.Interface {
+	t.Helper()
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clientset.Discovery().RESTClient()
+}
+
+func get(object *unstructured.Unstructured, fields ...string) any {
+	value, _, _ := unstructured.NestedFieldNoCopy(object.Object, fields...)
+	return value
+}
+
+func set(t *testing.T, object *unstructured.Unstructured, value any, fields ...string) {
+	t.Helper()
+	if err := unstructured.SetNestedField(object.Object, value, fields...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
+		t.Errorf("%s: got %#v, want %#v", what, got, want)
+	}
+}
