@@ -65,7 +65,7 @@ test: build ## Run the tests, those on a real control plane included
 	go test ./...
 
 .PHONY: verify
-verify: verify-modules verify-generate verify-format verify-vet verify-lint ## Check all that can be checked without running it
+verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it
 
 .PHONY: generate
 generate: ## Write what is generated: deepcopy functions, the CRD, OpenAPI definitions
@@ -122,6 +122,14 @@ verify-vet: ## go vet finds nothing
 .PHONY: verify-lint
 verify-lint: ## golangci-lint finds nothing
 	$(GOLANGCI_LINT) run
+
+.PHONY: verify-imports
+verify-imports: ## Imports run one way, and both modules pin the same Kubernetes
+	go test -count=1 -run 'TestImportsRunOneWay|TestModulesPinTheSameKubernetes' .
+
+.PHONY: docs-verify
+docs-verify: ## The documentation's links lead somewhere
+	go test -count=1 -run 'TestDocumentationLinks' .
 
 ##@ Help
 

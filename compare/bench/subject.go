@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -190,6 +191,19 @@ func (s *Session) create(ctx context.Context, namespace, name string, n int) ([]
 		return nil, fmt.Errorf("create %s %s: %w", s.Subject.Kind, name, err)
 	}
 	return body, nil
+}
+
+// createMany creates n objects, a few at a time.
+func (s *Session) createMany(ctx context.Context, namespace string, n int, name func(i int) string) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(8)
+	for i := range n {
+		work.Go(func() error {
+			_, err := s.create(ctx, namespace, name(i), i)
+			return err
+		})
+	}
+	return work.Wait()
 }
 
 // resourceVersion reads an object's resourceVersion from its JSON.

@@ -65,10 +65,8 @@ func prepareGet(ctx context.Context, s *Session, _ int) (Sampler, error) {
 
 func prepareGetNew(ctx context.Context, s *Session, rounds int) (Sampler, error) {
 	name := func(i int) string { return fmt.Sprintf("get-new-%06d", i) }
-	for i := range rounds {
-		if _, err := s.create(ctx, s.Namespace, name(i), i); err != nil {
-			return nil, err
-		}
+	if err := s.createMany(ctx, s.Namespace, rounds, name); err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context, i int) (time.Duration, error) {
 		elapsed, _, err := timed(ctx, s.request("GET", s.Namespace, name(i)))
@@ -77,11 +75,7 @@ func prepareGetNew(ctx context.Context, s *Session, rounds int) (Sampler, error)
 }
 
 func prepareList(ctx context.Context, s *Session, _ int) (Sampler, error) {
-	for i := range ListSize {
-		if _, err := s.create(ctx, s.ListNamespace, fmt.Sprintf("list-%06d", i), i); err != nil {
-			return nil, err
-		}
-	}
+	err := s.createMany(ctx, s.ListNamespace, ListSize, func(i int) string { return fmt.Sprintf("list-%06d", i) })
 	return func(ctx context.Context, _ int) (time.Duration, error) {
 		elapsed, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
 		if err != nil {
@@ -93,7 +87,7 @@ func prepareList(ctx context.Context, s *Session, _ int) (Sampler, error) {
 			return 0, fmt.Errorf("the list has %d items, not %d", n, ListSize)
 		}
 		return elapsed, nil
-	}, nil
+	}, err
 }
 
 func prepareUpdate(ctx context.Context, s *Session, _ int) (Sampler, error) {

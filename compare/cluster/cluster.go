@@ -28,8 +28,9 @@ type Provider interface {
 	Etcd(ctx context.Context) ([]string, error)
 
 	// Address is the host and the port by which the control plane reaches an
-	// aggregated server that runs on this host. Port 0 lets the server choose.
-	// It is available after Create.
+	// aggregated server that runs on this host: localhost, another DNS name, or
+	// an IP address that is not loopback. Port 0 means any free one. It is
+	// available after Create.
 	Address() (host string, port int)
 
 	// User returns the client configuration of a user who has no rights yet, and

@@ -172,10 +172,14 @@ func (x *Existing) Etcd(ctx context.Context) ([]string, error) {
 // Address is what the options say, or else the address from which this host
 // reaches the cluster.
 func (x *Existing) Address() (string, int) {
-	if x.options.ServerHost != "" {
-		return x.options.ServerHost, x.options.ServerPort
+	host := x.options.ServerHost
+	if host == "" {
+		host = localAddress(x.config.Host)
 	}
-	return localAddress(x.config.Host), x.options.ServerPort
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		host = "localhost"
+	}
+	return host, x.options.ServerPort
 }
 
 // userNamespace holds the service accounts that User makes.
@@ -207,7 +211,7 @@ func (x *Existing) Destroy(context.Context) error {
 }
 
 // localAddress returns the address of this host from which it reaches the server
-// at rawURL, and localhost if that is the loopback interface or there is no route.
+// at rawURL, and localhost if there is no route.
 func localAddress(rawURL string) string {
 	server, err := url.Parse(rawURL)
 	if err != nil {
@@ -219,9 +223,5 @@ func localAddress(rawURL string) string {
 		return "localhost"
 	}
 	defer conn.Close()
-	local := conn.LocalAddr().(*net.UDPAddr).IP
-	if local.IsLoopback() {
-		return "localhost"
-	}
-	return local.String()
+	return conn.LocalAddr().(*net.UDPAddr).IP.String()
 }

@@ -63,11 +63,20 @@ func (t *Testbed) install(ctx context.Context, objects ...client.Object) error {
 	return nil
 }
 
-// uninstall deletes what install created, the last first.
+// uninstall deletes what install created, the last first, and waits until it is
+// gone: a CRD goes once its objects have gone. It does not wait for namespaces,
+// which stay where no controller manager runs.
 func (t *Testbed) uninstall(ctx context.Context) error {
 	var errs []error
 	for _, object := range slices.Backward(t.installed) {
-		if err := t.client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		err := t.client.Delete(ctx, object)
+		if _, isNamespace := object.(*corev1.Namespace); !isNamespace && err == nil {
+			err = poll(ctx, func(ctx context.Context) (bool, error) {
+				err := t.client.Get(ctx, client.ObjectKeyFromObject(object), object)
+				return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+			})
+		}
+		if client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("remove %s: %w", t.describe(object), err))
 		}
 	}

@@ -166,10 +166,13 @@ func (t *Testbed) waitForServer(ctx context.Context, ca *certs.CA, port int) err
 		last = fmt.Errorf("%s says %s: %s", url, response.Status, body)
 		return response.StatusCode == http.StatusOK, err
 	})
-	return explain(err, last, processServer)
+	if err = explain(err, last, processServer); err != nil && !t.server.Ended() {
+		err = t.explainServer(err)
+	}
+	return err
 }
 
-// explainServer adds what the server said before it ended.
+// explainServer adds what the server said last.
 func (t *Testbed) explainServer(err error) error {
 	if tail := t.group.LogTail(processServer, 3); tail != "" {
 		return fmt.Errorf("%w; it said last:\n%s", err, tail)

@@ -38,6 +38,7 @@ const namespace = "contract"
 var (
 	environment = env.New()
 	bed         *testbed.Testbed
+	group       *process.Group
 )
 
 // implementations are judged alike: every feature runs once for each.
@@ -56,8 +57,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	group, err := process.NewGroup(dir)
-	if err != nil {
+	if group, err = process.NewGroup(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -65,7 +65,7 @@ func run(m *testing.M) int {
 
 	provider := cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
 	environment.Setup(
-		func(ctx context.Context, cfg *envconf.Config) (context.Context, error) {
+		func(ctx context.Context, _ *envconf.Config) (context.Context, error) {
 			var err error
 			bed, err = testbed.Start(ctx, provider, group, func(string) {})
 			if err != nil {
@@ -75,9 +75,35 @@ func run(m *testing.M) int {
 		},
 		envfuncs.CreateCluster(provider, provider.GetKubectlContext()), // it is up: this puts its kubeconfig into cfg
 	).Finish(
-		func(ctx context.Context, _ *envconf.Config) (context.Context, error) { return ctx, bed.Stop() },
+		func(ctx context.Context, _ *envconf.Config) (context.Context, error) {
+			if bed == nil { // Setup has failed, and cleaned up
+				return ctx, nil
+			}
+			return ctx, bed.Stop()
+		},
 	)
-	return environment.Run(m)
+	code := environment.Run(m)
+	if refusals := refusals(); len(refusals) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: the server's roles lack something; it was told:\n%s\n", strings.Join(refusals, "\n"))
+		return 1
+	}
+	return code
+}
+
+// refusals are the lines of the server's log in which the control plane forbids
+// it something, after all that the tests have asked of it.
+func refusals() []string {
+	log, err := os.ReadFile(group.LogPath("portrule-apiserver"))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var lines []string
+	for _, line := range strings.Split(string(log), "\n") {
+		if strings.Contains(strings.ToLower(line), "forbidden") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // forEach runs a feature against each implementation as the administrator.
@@ -219,7 +245,7 @@ func TestStatusSubresource(t *testing.T) {
 		equal(t, "generation after an update of the labels", object.GetGeneration(), int64(2))
 
 		for _, entry := range object.GetManagedFields() {
-			if owned := string(entry.FieldsV1.Raw); (entry.Subresource == "status") != strings.Contains(owned, "f:status") {
+			if owned := entry.FieldsV1.GetRawString(); (entry.Subresource == "status") != strings.Contains(owned, "f:status") {
 				t.Errorf("managed fields of subresource %q: %s", entry.Subresource, owned)
 			}
 		}
