@@ -149,11 +149,9 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	if result == nil {
 		return runErr
 	}
-	environment, err := describeEnvironment(bed, flags, started)
-	if err != nil {
+	if err := describeEnvironment(&result.Environment, bed, flags, started); err != nil {
 		return errors.Join(runErr, err)
 	}
-	result.Environment = environment
 	if runErr != nil {
 		result.Warnings = append(result.Warnings, "the run did not finish: "+runErr.Error())
 	}
@@ -186,7 +184,8 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := bench.Level(ctx, sessions); err != nil {
+	sizes, err := bench.Level(ctx, sessions)
+	if err != nil {
 		return nil, nil, err
 	}
 	samples, err := bench.Run(ctx, bench.Options{
@@ -198,10 +197,12 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 		err = errors.Join(err, bed.ExitError())
 	default:
 	}
-	if cleanErr := bench.Clean(context.WithoutCancel(ctx), sessions); err == nil {
-		err = cleanErr
+	if !bed.Ephemeral() {
+		if cleanErr := bench.Clean(context.WithoutCancel(ctx), sessions); err == nil {
+			err = cleanErr
+		}
 	}
-	result := &bench.Result{Schema: bench.Schema, Warnings: []string{}}
+	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: []string{}}
 	var warnings []string
 	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential)
 	result.Warnings = append(result.Warnings, warnings...)

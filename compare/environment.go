@@ -15,39 +15,34 @@ import (
 	"portrule.example/lab/compare/testbed"
 )
 
-// describeEnvironment says where and how a run is made.
-func describeEnvironment(bed *testbed.Testbed, flags benchFlags, started time.Time) (bench.Environment, error) {
-	commit, libraries := buildInfo()
-	e := bench.Environment{
-		Commit:     commit,
-		Command:    os.Args,
-		Started:    started.UTC().Truncate(time.Second),
-		Cluster:    flags.cluster.kind,
-		Kubernetes: bed.Kubernetes,
-		Libraries:  libraries,
-		Go:         runtime.Version(),
-		OS:         runtime.GOOS + "/" + runtime.GOARCH,
-		Cores:      runtime.NumCPU(),
-		Rounds:     flags.rounds,
-		WarmUp:     flags.warmUp(),
-		ReadySeconds: map[string]float64{
-			"controlPlane":    bed.Ready.ControlPlane.Seconds(),
-			"implementations": bed.Ready.Implementations.Seconds(),
-		},
+// describeEnvironment fills in where and how a run is made.
+func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags benchFlags, started time.Time) error {
+	e.Commit, e.Libraries = buildInfo()
+	e.Command = os.Args
+	e.Started = started.UTC().Truncate(time.Second)
+	e.Cluster = flags.cluster.kind
+	e.Kubernetes = bed.Kubernetes
+	e.Go = runtime.Version()
+	e.OS = runtime.GOOS + "/" + runtime.GOARCH
+	e.Cores = runtime.NumCPU()
+	e.Rounds, e.WarmUp = flags.rounds, flags.warmUp()
+	e.ReadySeconds = map[string]float64{
+		"controlPlane":    bed.Ready.ControlPlane.Seconds(),
+		"implementations": bed.Ready.Implementations.Seconds(),
 	}
 	var err error
 	if e.Kernel, err = host.KernelVersion(); err != nil {
-		return e, fmt.Errorf("ask for the kernel's version: %w", err)
+		return fmt.Errorf("ask for the kernel's version: %w", err)
 	}
 	if info, err := cpu.Info(); err == nil && len(info) > 0 {
 		e.CPU = info[0].ModelName
 	}
 	memory, err := mem.VirtualMemory()
 	if err != nil {
-		return e, fmt.Errorf("ask for the size of the memory: %w", err)
+		return fmt.Errorf("ask for the size of the memory: %w", err)
 	}
 	e.Memory = memory.Total
-	return e, nil
+	return nil
 }
 
 // buildInfo returns the commit that this program was built from and the version

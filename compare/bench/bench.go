@@ -85,6 +85,10 @@ func Run(ctx context.Context, o Options) ([]Samples, error) {
 			samples := Samples{Suite: suite.Name, Case: c, Impl: map[string][]time.Duration{}}
 			err := runCase(ctx, o, samples, func() { done++; o.Progress(done, total, what) })
 			all = append(all, samples)
+			if ctx.Err() != nil {
+				// the error says how the interruption broke a request
+				return all, fmt.Errorf("%s: interrupted: %w", what, ctx.Err())
+			}
 			if err != nil {
 				return all, fmt.Errorf("%s: %w", what, err)
 			}

@@ -43,6 +43,8 @@ type Environment struct {
 	// them that do not.
 	Rounds int `json:"rounds"`
 	WarmUp int `json:"warmUp"`
+	// ObjectBytes is the size of an object as JSON, by implementation.
+	ObjectBytes map[string]int `json:"objectBytes,omitempty"`
 	// ReadySeconds is how long parts took to serve: controlPlane, implementations.
 	ReadySeconds map[string]float64 `json:"readySeconds"`
 }

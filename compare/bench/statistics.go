@@ -22,6 +22,9 @@ func Summarize(all []Samples, credential cluster.Credential) (measurements []Mea
 	for _, samples := range all {
 		for _, impl := range []string{CRD, Aggregated, Native} {
 			taken := samples.Impl[impl]
+			if len(taken) == 0 {
+				continue // the run ended before: its own warning
+			}
 			median, ok := summarize(nanoseconds(taken))
 			if !ok {
 				warnings = append(warnings, fmt.Sprintf("%s/%s/%s: %d samples are too few for an interval: left out",

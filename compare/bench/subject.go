@@ -67,7 +67,7 @@ func (s *Subject) object(name string, n int, resourceVersion string) []byte {
 			fields[key] = fmt.Sprint(value)
 		}
 		if s.padding > 0 {
-			metadata["annotations"] = map[string]any{"padding": strings.Repeat("x", s.padding)}
+			fields["padding"] = strings.Repeat("x", s.padding)
 		}
 	}
 	return encode(map[string]any{
@@ -142,24 +142,31 @@ func NewSessions(config *rest.Config, namespace, listNamespace string) ([]*Sessi
 }
 
 // Level pads the native objects until they are as large as the CRD's when read
-// back, so that every implementation moves the same number of bytes.
-func Level(ctx context.Context, sessions []*Session) error {
+// back, so that every implementation moves the same number of bytes, and returns
+// the size of an object of each implementation, in bytes of JSON.
+func Level(ctx context.Context, sessions []*Session) (map[string]int, error) {
 	size := map[string]int{}
-	for _, s := range sessions {
-		body, err := s.create(ctx, s.Namespace, "level", 0)
-		if err != nil {
-			return err
-		}
+	measure := func(s *Session, name string) error {
+		body, err := s.create(ctx, s.Namespace, name, 0)
 		size[s.Subject.Impl] = len(body)
+		return err
+	}
+	for _, s := range sessions {
+		if err := measure(s, "level-1"); err != nil {
+			return nil, err
+		}
 	}
 	for _, s := range sessions {
 		if s.Subject.Impl == Native {
-			// the annotation around the padding, and its mention in managedFields
-			const around = len(`"annotations":{"padding":""},`) + len(`"f:metadata":{"f:annotations":{".":{},"f:padding":{}}},`)
+			// what is around the padding, and its mention in managedFields
+			const around = len(`"padding":"",`) + len(`"f:padding":{},`)
 			s.Subject.padding = max(0, size[CRD]-size[Native]-around)
+			if err := measure(s, "level-2"); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return nil
+	return size, nil
 }
 
 // Clean deletes what the sessions have made, in the namespaces that they were given.

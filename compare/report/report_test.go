@@ -37,6 +37,7 @@ func run() (*bench.Result, []bench.Samples) {
 			Started: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 			Cluster: "embedded", Kubernetes: "v1.36.3", Libraries: "v0.36.3", Go: "go1.26", OS: "linux/amd64",
 			Kernel: "6.1", CPU: "A CPU", Cores: 2, Memory: 8 << 30, Rounds: 20, WarmUp: 2,
+			ObjectBytes:  map[string]int{"crd": 700, "aggregated": 680, "native": 700},
 			ReadySeconds: map[string]float64{"controlPlane": 3.21, "implementations": 0.52},
 		},
 	}

@@ -131,6 +131,9 @@ func (t *Testbed) Namespaces(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// Ephemeral is whether Stop ends the cluster, with all that is in it.
+func (t *Testbed) Ephemeral() bool { return t.provider.Ephemeral() }
+
 // Exited is closed when the aggregated server, which should run for as long as
 // the testbed, has ended. It is nil if the cluster had a server of its own.
 func (t *Testbed) Exited() <-chan struct{} {
