@@ -18,7 +18,9 @@ ARGS ?=
 
 # ---- versions
 
-KUBERNETES := $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' compare/controlplane/go.mod)
+pinned = $(shell sed -n 's|^\t$(1) \(v[0-9.]*\).*|\1|p' compare/controlplane/go.mod)
+KUBERNETES := $(call pinned,k8s.io/kubernetes)
+ETCD := $(call pinned,go.etcd.io/etcd/server/v3)
 CONTROLLER_GEN := go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -142,9 +144,11 @@ help: ## List the targets
 # ---- the control plane: rebuilt when its module changes
 
 bin/etcd: MAIN := go.etcd.io/etcd/server/v3
+bin/etcd: VERSION := $(ETCD)
+bin/kube-apiserver bin/kubectl: VERSION := $(KUBERNETES)
 bin/kube-apiserver: MAIN := k8s.io/kubernetes/cmd/kube-apiserver
 bin/kubectl: MAIN := k8s.io/kubernetes/cmd/kubectl
 $(CONTROL_PLANE): compare/controlplane/go.mod compare/controlplane/go.sum
-	@echo "building $@ $(if $(filter bin/etcd,$@),,$(KUBERNETES))"
+	@echo "building $@ $(VERSION)"
 	@cd compare/controlplane && go build -buildvcs=false -ldflags '-s -w $(STAMP)' -o ../../$@ $(MAIN)
 	@touch $@

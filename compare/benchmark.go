@@ -202,7 +202,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 			err = cleanErr
 		}
 	}
-	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: []string{}}
+	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: append([]string{}, bed.Warnings...)}
 	var warnings []string
 	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential)
 	result.Warnings = append(result.Warnings, warnings...)

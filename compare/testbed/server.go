@@ -37,12 +37,17 @@ func (t *Testbed) serveAggregated(ctx context.Context) error {
 	}
 	err = t.client.Get(ctx, client.ObjectKeyFromObject(registration), registration.DeepCopy())
 	if err == nil {
+		t.Warnings = append(t.Warnings, "the aggregated server is one that the cluster had already: how it is run, and on which etcd, is not known")
 		return t.waitForAPIService(ctx, registration.Name)
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("look for APIService %s: %w", registration.Name, err)
 	}
 
+	if !t.provider.Ephemeral() {
+		t.Warnings = append(t.Warnings, "the aggregated server runs on the host of the harness and has an etcd of its own there: "+
+			"its network and its disk are not those of the cluster")
+	}
 	roles, err := rbac(ctx)
 	if err != nil {
 		return err

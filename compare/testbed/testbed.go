@@ -38,6 +38,8 @@ type Testbed struct {
 	Admin *rest.Config
 	// Kubernetes is the version of the kube-apiserver, such as v1.36.3.
 	Kubernetes string
+	// Warnings are what a reader of measurements made here must know.
+	Warnings []string
 	// Ready says how long the parts took.
 	Ready Timings
 
