@@ -111,7 +111,7 @@ func (e *Embedded) Create(ctx context.Context, args ...string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	release := context.AfterFunc(ctx, e.group.Kill)
+	release := e.group.KillOn(ctx)
 	err = plane.Start()
 	if !release() {
 		return "", errors.Join(ctx.Err(), plane.Stop())

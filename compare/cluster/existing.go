@@ -159,7 +159,7 @@ func (x *Existing) Etcd(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		release := context.AfterFunc(ctx, x.group.Kill)
+		release := x.group.KillOn(ctx)
 		defer release()
 		if err := etcd.Start(); err != nil {
 			return nil, fmt.Errorf("start etcd: %w; it said last:\n%s", err, x.group.LogTail(processEtcd, 3))

@@ -8,6 +8,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -290,14 +291,35 @@ func (p *Process) Stop() error {
 	return fmt.Errorf("%s did not end within %s and was killed", p.name, stopTimeout)
 }
 
-// Kill ends every program of the group at once, for when the owner is told to
-// stop while a start is under way. The group still has to be closed.
-func (g *Group) Kill() {
+// KillOn kills the group's programs when ctx ends, and those that are started
+// after that too, until the returned function is called: that says whether ctx
+// had not ended by then. It is for a start that cannot be interrupted otherwise.
+// What the programs have written is of no use to anybody by then, so they are not
+// asked to end in order.
+func (g *Group) KillOn(ctx context.Context) (release func() bool) {
+	released := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		for {
+			g.kill()
+			select {
+			case <-released:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	return func() bool {
+		close(released)
+		return stop()
+	}
+}
+
+func (g *Group) kill() {
 	files, _ := filepath.Glob(g.pidFile("*"))
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".pid")
 		if pid, err := g.PID(name); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 }
