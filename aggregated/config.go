@@ -10,6 +10,7 @@ import (
 
 	"portrule.example/lab/aggregated/openapi"
 	"portrule.example/lab/aggregated/registry/portrule"
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -37,16 +38,16 @@ func (c CompletedConfig) New() (*Server, error) {
 	}
 	rules, status, err := portrule.NewStorage(scheme, c.generic.RESTOptionsGetter)
 	if err != nil {
-		return nil, fmt.Errorf("make the storage of %s: %w", v1.Resource, err)
+		return nil, fmt.Errorf("make the storage of %s: %w", api.Resource, err)
 	}
 
-	group := genericapiserver.NewDefaultAPIGroupInfo(v1.Group, scheme, metav1.ParameterCodec, codecs)
+	group := genericapiserver.NewDefaultAPIGroupInfo(api.Group, scheme, metav1.ParameterCodec, codecs)
 	group.VersionedResourcesStorageMap[v1.Version] = map[string]rest.Storage{
-		v1.Resource:             rules,
-		v1.Resource + "/status": status,
+		api.Resource:             rules,
+		api.Resource + "/status": status,
 	}
 	if err := generic.InstallAPIGroup(&group); err != nil {
-		return nil, fmt.Errorf("install %s: %w", v1.Group, err)
+		return nil, fmt.Errorf("install %s: %w", api.Group, err)
 	}
 	return &Server{generic: generic}, nil
 }

@@ -13,7 +13,7 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 	basecompatibility "k8s.io/component-base/compatibility"
 
-	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/api"
 )
 
 // defaultEtcdPrefix is the kube-apiserver's own. An object's key is
@@ -37,7 +37,7 @@ func NewOptions() *Options {
 		Recommended: genericoptions.NewRecommendedOptions(defaultEtcdPrefix, codecs.LegacyCodec(storageVersion)),
 		Globals:     compatibility.DefaultComponentGlobalsRegistry,
 	}
-	o.Recommended.Etcd.StorageConfig.EncodeVersioner = runtime.NewMultiGroupVersioner(storageVersion, schema.GroupKind{Group: v1.Group})
+	o.Recommended.Etcd.StorageConfig.EncodeVersioner = runtime.NewMultiGroupVersioner(storageVersion, schema.GroupKind{Group: api.Group})
 	// No certificate is made up: see Validate.
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
 	return o

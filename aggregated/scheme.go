@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -21,16 +22,16 @@ var (
 )
 
 // storageVersion is the version that objects are encoded as in etcd.
-var storageVersion = schema.GroupVersion{Group: v1.Group, Version: v1.Version}
+var storageVersion = schema.GroupVersion{Group: api.Group, Version: v1.Version}
 
 func init() {
-	utilruntime.Must(v1.AddToScheme(served, v1.Group))
-	utilruntime.Must(v1.AddToScheme(scheme, v1.Group))
+	utilruntime.Must(v1.AddToScheme(served, api.Group))
+	utilruntime.Must(v1.AddToScheme(scheme, api.Group))
 	utilruntime.Must(scheme.SetVersionPriority(storageVersion))
 
 	// The hub is v1 itself, registered a second time as the internal version:
 	// converting between the two is a change of apiVersion.
-	hub := schema.GroupVersion{Group: v1.Group, Version: runtime.APIVersionInternal}
+	hub := schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal}
 	scheme.AddKnownTypes(hub, &v1.PortRule{}, &v1.PortRuleList{})
 
 	// What every API server answers with, whatever its groups: the options of

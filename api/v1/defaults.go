@@ -2,21 +2,16 @@ package v1
 
 import (
 	"k8s.io/apimachinery/pkg/runtime"
+
+	v2 "portrule.example/lab/api/v2"
 )
 
-// defaultReplicas is the spec.replicas of an object that does not say.
-const defaultReplicas int32 = 1
-
-// Default fills in what an absent field means. The CRD's schema states the same
-// values in its default markers.
+// Default fills in what an absent field means, as [v2.Default] says.
 func Default(rule *PortRule) {
-	if rule.Spec.Protocol == "" {
-		rule.Spec.Protocol = ProtocolTCP
-	}
-	if rule.Spec.Replicas == nil {
-		replicas := defaultReplicas
-		rule.Spec.Replicas = &replicas
-	}
+	var hub v2.PortRule
+	ToHub(rule, &hub)
+	v2.Default(&hub)
+	FromHub(&hub, rule)
 }
 
 // RegisterDefaults makes scheme.Default, and so every decoder of the scheme,

@@ -1,17 +1,9 @@
-// Package v1 holds PortRule as it was first published: a firewall port that a
-// number of nodes should open towards an endpoint.
+// Package v1 holds PortRule as it was first published, misspelling included: a
+// firewall port that a number of nodes should open towards an endpoint.
 //
-// The types exist once and belong to no group. Each implementation registers
-// them under the group that it serves:
-//
-//	scheme := runtime.NewScheme()
-//	err := v1.AddToScheme(scheme, v1.Group)    // the aggregated server's group
-//	err = v1.AddToScheme(scheme, v1.CRDGroup)  // the CRD's group, in a scheme of its own
-//
-// What the fields accept is said twice: by the markers below, from which
-// controller-gen makes the schema of the CRD, and by [Validate], which the
-// aggregated server's strategy calls. The cases in api/testdata hold both to
-// the same answers. Read types.go first, then validation.go.
+// It is a spoke: package v2 is the hub, in which objects are stored and every rule
+// is stated. conversion.go leads there and back without loss; defaulting and
+// validation go the same way.
 //
 // +kubebuilder:object:generate=true
 // +groupName=crd.firewalld.fedoraproject.org

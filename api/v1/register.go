@@ -6,20 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The groups under which PortRule is served. One APIService exists per group
-// and version, so two implementations in one cluster need two groups.
-const (
-	// Group is served by the aggregated API server.
-	Group = "firewalld.fedoraproject.org"
-	// CRDGroup is served by the CustomResourceDefinition.
-	CRDGroup = "crd.firewalld.fedoraproject.org"
-)
-
 // Version is the version that the types of this package are served as.
 const Version = "v1"
-
-// Resource is the plural name of PortRule in URLs and in RBAC rules.
-const Resource = "portrules"
 
 // AddToScheme registers the types under group/v1, with their defaulting.
 //

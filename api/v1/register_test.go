@@ -6,12 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+
+	"portrule.example/lab/api"
 )
 
 // One set of types serves both groups: what a scheme decodes is defaulted and
 // has the group that the scheme was made for.
 func TestAddToScheme(t *testing.T) {
-	for _, group := range []string{Group, CRDGroup} {
+	for _, group := range []string{api.Group, api.CRDGroup} {
 		t.Run(group, func(t *testing.T) {
 			scheme := runtime.NewScheme()
 			if err := AddToScheme(scheme, group); err != nil {
@@ -28,7 +30,7 @@ func TestAddToScheme(t *testing.T) {
 			}
 			scheme.Default(obj)
 			spec := obj.(*PortRule).Spec
-			if !spec.IsPremanent || spec.Protocol != ProtocolTCP || spec.Replicas == nil || *spec.Replicas != 1 {
+			if spec.IsPremanent == nil || !*spec.IsPremanent || spec.Protocol != ProtocolTCP || spec.Replicas == nil || *spec.Replicas != 1 {
 				t.Errorf("decoded %+v, want isPremanent and the defaults tcp and 1", spec)
 			}
 			kinds, _, err := scheme.ObjectKinds(&PortRule{})

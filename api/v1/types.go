@@ -22,8 +22,10 @@ const (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=portrules,singular=portrule,shortName=pr,categories=firewalld
-// +kubebuilder:storageversion
 // +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:selectablefield:JSONPath=`.spec.host`
+// +kubebuilder:selectablefield:JSONPath=`.spec.port`
 // +kubebuilder:printcolumn:name="Service",type=string,JSONPath=`.spec.name`,description="The service that the port belongs to"
 // +kubebuilder:printcolumn:name="Host",type=string,JSONPath=`.spec.host`,description="The host of the endpoint"
 // +kubebuilder:printcolumn:name="Port",type=integer,JSONPath=`.spec.port`,description="The port of the endpoint"
@@ -43,6 +45,8 @@ type PortRule struct {
 }
 
 // PortRuleSpec says which port to open, towards which host, and for how long.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.timeoutSeconds) || !has(self.isPremanent) || !self.isPremanent",message="may not be set together with isPremanent",fieldPath=".timeoutSeconds",reason="FieldValueForbidden"
 type PortRuleSpec struct {
 	// name of the service that the port belongs to, a DNS-1123 label such as "nginx".
 	//
@@ -51,13 +55,14 @@ type PortRuleSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="must be a DNS-1123 label: lower case letters, digits and '-', starting and ending with a letter or digit"
 	Name string `json:"name"`
 
-	// host of the endpoint: an IPv4 address, an IPv6 address in canonical form, or a
+	// host of the endpoint, which cannot be changed: an IPv4 address, an IPv6 address in canonical form, or a
 	// DNS-1123 subdomain. Each endpoint has one spelling, so a host of digits and dots
 	// alone must be a valid IPv4 address.
 	//
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="isIP(self) ? ip.isCanonical(self) : (!self.matches('^[0-9.]+$') && !format.dns1123Subdomain().validate(self).hasValue())",message="must be an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
 	Host string `json:"host"`
 
 	// port of the endpoint, 1 to 65535.
@@ -65,22 +70,24 @@ type PortRuleSpec struct {
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
 	Port int32 `json:"port"`
 
 	// protocol of the endpoint: tcp, udp, sctp or dccp. Absent means tcp.
 	//
 	// +optional
 	// +default="tcp"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
 	Protocol Protocol `json:"protocol,omitempty"`
 
 	// isPremanent keeps the rule across reloads of the firewall. The misspelling is
 	// part of the API since its first publication. Absent means false.
 	//
 	// +optional
-	IsPremanent bool `json:"isPremanent,omitempty"`
+	IsPremanent *bool `json:"isPremanent,omitempty"`
 
 	// timeoutSeconds removes the rule after this many seconds, at least 1. Absent
-	// means that the rule stays.
+	// means that the rule stays. A rule with a timeout cannot be permanent.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1

@@ -1,79 +1,34 @@
 package v1
 
 import (
-	"slices"
 	"strings"
 
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	v2 "portrule.example/lab/api/v2"
 )
 
-// The bounds of the numeric fields.
-const (
-	minPort, maxPort         = 1, 65535
-	minTimeout               = 1
-	minReplicas, maxReplicas = 0, 100
-)
-
-var protocols = []Protocol{ProtocolTCP, ProtocolUDP, ProtocolSCTP, ProtocolDCCP}
-
-// Validate says what is wrong with a defaulted rule, each error with the path of
-// its field. The CRD's schema states the same rules in its markers.
+// Validate says what is wrong with a defaulted rule: what [v2.Validate] says, in
+// the words of this version.
 func Validate(rule *PortRule) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(&rule.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
-	spec, path := &rule.Spec, field.NewPath("spec")
-
-	errs = append(errs, validateName(spec.Name, path.Child("name"))...)
-	errs = append(errs, validateHost(spec.Host, path.Child("host"))...)
-	if spec.Port == 0 {
-		errs = append(errs, field.Required(path.Child("port"), validation.InclusiveRangeError(minPort, maxPort)))
-	} else {
-		errs = append(errs, validateRange(spec.Port, minPort, maxPort, path.Child("port"))...)
-	}
-	if !slices.Contains(protocols, spec.Protocol) {
-		errs = append(errs, field.NotSupported(path.Child("protocol"), spec.Protocol, protocols))
-	}
-	if spec.TimeoutSeconds != nil && *spec.TimeoutSeconds < minTimeout {
-		errs = append(errs, field.Invalid(path.Child("timeoutSeconds"), *spec.TimeoutSeconds, "must be greater than or equal to 1"))
-	}
-	if spec.Replicas != nil {
-		errs = append(errs, validateRange(*spec.Replicas, minReplicas, maxReplicas, path.Child("replicas"))...)
-	}
-	return errs
+	var hub v2.PortRule
+	ToHub(rule, &hub)
+	return Translate(v2.Validate(&hub))
 }
 
-func validateName(name string, path *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "the service that the port belongs to")}
-	}
-	var errs field.ErrorList
-	for _, msg := range validation.IsDNS1123Label(name) {
-		errs = append(errs, field.Invalid(path, name, msg))
+// fieldNames are what the fields of the hub are called here.
+var fieldNames = strings.NewReplacer(
+	"spec.service", "spec.name",
+	"spec.endpoint.", "spec.",
+	"spec.permanent", "spec.isPremanent",
+)
+
+// Translate turns errors about the hub into errors about this version: the paths
+// of their fields, and the fields that their messages mention.
+func Translate(errs field.ErrorList) field.ErrorList {
+	for _, err := range errs {
+		err.Field = fieldNames.Replace(err.Field)
+		err.Detail = strings.ReplaceAll(err.Detail, "with permanent", "with isPremanent")
 	}
 	return errs
-}
-
-// validateHost takes digits and dots for an IPv4 address and anything with a
-// colon for an IPv6 address, so that no endpoint has two spellings: 10.0.0.300
-// and 010.0.0.3 would otherwise pass for DNS names.
-func validateHost(host string, path *field.Path) field.ErrorList {
-	switch {
-	case host == "":
-		return field.ErrorList{field.Required(path, "an IP address or a DNS-1123 subdomain")}
-	case strings.Trim(host, "0123456789.") == "", strings.Contains(host, ":"):
-		return validation.IsValidIP(path, host)
-	}
-	var errs field.ErrorList
-	for _, msg := range validation.IsDNS1123Subdomain(host) {
-		errs = append(errs, field.Invalid(path, host, msg))
-	}
-	return errs
-}
-
-func validateRange(value int32, low, high int, path *field.Path) field.ErrorList {
-	if int(value) < low || int(value) > high {
-		return field.ErrorList{field.Invalid(path, value, validation.InclusiveRangeError(low, high))}
-	}
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -44,11 +45,11 @@ type Subject struct {
 // native floor.
 func Subjects() []*Subject {
 	portRule := func(impl, group string) *Subject {
-		return &Subject{Impl: impl, Version: schema.GroupVersion{Group: group, Version: v1.Version}, Kind: "PortRule", Resource: v1.Resource, field: "spec"}
+		return &Subject{Impl: impl, Version: schema.GroupVersion{Group: group, Version: v1.Version}, Kind: "PortRule", Resource: api.Resource, field: "spec"}
 	}
 	return []*Subject{
-		portRule(CRD, v1.CRDGroup),
-		portRule(Aggregated, v1.Group),
+		portRule(CRD, api.CRDGroup),
+		portRule(Aggregated, api.Group),
 		{Impl: Native, Version: schema.GroupVersion{Version: "v1"}, Kind: "ConfigMap", Resource: "configmaps", field: "data"},
 	}
 }

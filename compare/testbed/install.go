@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	aggregatedmanifests "portrule.example/lab/aggregated/manifests"
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -148,7 +149,7 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
 // list asks the kube-apiserver for the PortRules of a group.
 func (t *Testbed) list(ctx context.Context, group string) error {
 	return t.clientset.Discovery().RESTClient().Get().
-		AbsPath("/apis", group, v1.Version, v1.Resource).Param("limit", "1").Do(ctx).Error()
+		AbsPath("/apis", group, v1.Version, api.Resource).Param("limit", "1").Do(ctx).Error()
 }
 
 func poll(ctx context.Context, condition wait.ConditionWithContextFunc) error {

@@ -28,7 +28,7 @@ const processServer = "portrule-apiserver"
 // aggregation layer verifies it, wherever the Service leads.
 const serviceDNSName = aggregatedmanifests.Name + "." + aggregatedmanifests.Namespace + ".svc"
 
-// serveAggregated makes the cluster serve v1.Group from a portrule-apiserver on
+// serveAggregated makes the cluster serve api.Group from a portrule-apiserver on
 // this host, unless the cluster has an APIService for it already.
 func (t *Testbed) serveAggregated(ctx context.Context) error {
 	registration, err := apiService()

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/e2e-framework/klient"
 
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
@@ -32,7 +33,7 @@ const serveTimeout = 30 * time.Second
 const stopTimeout = 30 * time.Second
 
 // Testbed is a control plane that serves PortRule twice: from a CRD, under the
-// group v1.CRDGroup, and from the aggregated server, under v1.Group.
+// group api.CRDGroup, and from the aggregated server, under api.Group.
 type Testbed struct {
 	// Admin is the administrator's client configuration, without a rate limit.
 	Admin *rest.Config
@@ -105,7 +106,7 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 		return nil, fmt.Errorf("ask for the version of the kube-apiserver: %w", err)
 	}
 	t.Kubernetes = version.GitVersion
-	crd, err := manifests.CustomResourceDefinition(v1.CRDGroup)
+	crd, err := manifests.CustomResourceDefinition(api.CRDGroup)
 	if err != nil {
 		return nil, err
 	}

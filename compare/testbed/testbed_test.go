@@ -43,8 +43,8 @@ var (
 
 // implementations are judged alike: every feature runs once for each.
 var implementations = map[string]schema.GroupVersionResource{
-	"crd":        {Group: v1.CRDGroup, Version: v1.Version, Resource: v1.Resource},
-	"aggregated": {Group: v1.Group, Version: v1.Version, Resource: v1.Resource},
+	"crd":        {Group: api.CRDGroup, Version: v1.Version, Resource: api.Resource},
+	"aggregated": {Group: api.Group, Version: v1.Version, Resource: api.Resource},
 }
 
 func TestMain(m *testing.M) {
@@ -316,7 +316,7 @@ func TestTable(t *testing.T) {
 		table.Rows[0].Cells = table.Rows[0].Cells[:len(table.Rows[0].Cells)-1] // the age differs
 		tables[gvr.Group] = table
 	})
-	crd, aggregated := tables[v1.CRDGroup], tables[v1.Group]
+	crd, aggregated := tables[api.CRDGroup], tables[api.Group]
 	for i := range crd.ColumnDefinitions {
 		crd.ColumnDefinitions[i].Description, aggregated.ColumnDefinitions[i].Description = "", ""
 	}
@@ -362,7 +362,7 @@ func TestDiscoveryAndOpenAPI(t *testing.T) {
 		var names []string
 		for _, resource := range list.APIResources {
 			names = append(names, resource.Name)
-			if resource.Name == v1.Resource {
+			if resource.Name == api.Resource {
 				equal(t, "singular name", resource.SingularName, "portrule")
 				equal(t, "short names", strings.Join(resource.ShortNames, ","), "pr")
 				equal(t, "categories", strings.Join(resource.Categories, ","), "firewalld")

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
 )
 
@@ -38,8 +38,8 @@ func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (
 		role := &rbacv1.Role{
 			ObjectMeta: meta,
 			Rules: []rbacv1.PolicyRule{{
-				APIGroups: []string{v1.Group, v1.CRDGroup},
-				Resources: []string{v1.Resource, v1.Resource + "/status"},
+				APIGroups: []string{api.Group, api.CRDGroup},
+				Resources: []string{api.Resource, api.Resource + "/status"},
 				Verbs:     []string{rbacv1.VerbAll},
 			}, {
 				APIGroups: []string{""},

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -55,8 +56,8 @@ func NewStorage(scheme *runtime.Scheme, getter generic.RESTOptionsGetter) (*REST
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &v1.PortRule{} },
 		NewListFunc:               func() runtime.Object { return &v1.PortRuleList{} },
-		DefaultQualifiedResource:  schema.GroupResource{Group: v1.Group, Resource: v1.Resource},
-		SingularQualifiedResource: schema.GroupResource{Group: v1.Group, Resource: "portrule"},
+		DefaultQualifiedResource:  schema.GroupResource{Group: api.Group, Resource: api.Resource},
+		SingularQualifiedResource: schema.GroupResource{Group: api.Group, Resource: "portrule"},
 		CreateStrategy:            s,
 		UpdateStrategy:            s,
 		DeleteStrategy:            s,

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 )
 
@@ -95,6 +96,6 @@ func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 
 func resetFields(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
 	return map[fieldpath.APIVersion]*fieldpath.Set{
-		v1.Group + "/" + v1.Version: fieldpath.NewSet(paths...),
+		api.Group + "/" + v1.Version: fieldpath.NewSet(paths...),
 	}
 }
