@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/e2e-framework/klient"
 
 	"portrule.example/lab/api"
-	v1 "portrule.example/lab/api/v1"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 	"portrule.example/lab/crd/manifests"
