@@ -76,7 +76,7 @@ generate: ## Write what is generated: deepcopy functions, the CRD, OpenAPI defin
 	go tool openapi-gen --go-header-file /dev/null --report-filename /dev/null \
 		--output-model-name-file zz_generated.model_name.go \
 		--output-dir aggregated/openapi --output-pkg portrule.example/lab/aggregated/openapi \
-		--output-file zz_generated.openapi.go ./api/v1
+		--output-file zz_generated.openapi.go ./api/v1 ./api/v2
 
 .PHONY: update-format
 update-format: ## Format the Go code

@@ -12,6 +12,7 @@ import (
 	"portrule.example/lab/aggregated/registry/portrule"
 	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 // Config is all that a server is made of.
@@ -42,9 +43,11 @@ func (c CompletedConfig) New() (*Server, error) {
 	}
 
 	group := genericapiserver.NewDefaultAPIGroupInfo(api.Group, scheme, metav1.ParameterCodec, codecs)
-	group.VersionedResourcesStorageMap[v1.Version] = map[string]rest.Storage{
-		api.Resource:             rules,
-		api.Resource + "/status": status,
+	for _, version := range []string{v1.Version, v2.Version} {
+		group.VersionedResourcesStorageMap[version] = map[string]rest.Storage{
+			api.Resource:             rules,
+			api.Resource + "/status": status,
+		}
 	}
 	if err := generic.InstallAPIGroup(&group); err != nil {
 		return nil, fmt.Errorf("install %s: %w", api.Group, err)
@@ -58,8 +61,8 @@ func describe(generic *genericapiserver.RecommendedConfig) {
 	namer := endpointsopenapi.NewDefinitionNamer(served)
 	generic.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.Definitions, namer)
 	generic.OpenAPIConfig.Info.Title = "PortRule"
-	generic.OpenAPIConfig.Info.Version = v1.Version
+	generic.OpenAPIConfig.Info.Version = v2.Version
 	generic.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.Definitions, namer)
 	generic.OpenAPIV3Config.Info.Title = "PortRule"
-	generic.OpenAPIV3Config.Info.Version = v1.Version
+	generic.OpenAPIV3Config.Info.Version = v2.Version
 }

@@ -9,30 +9,34 @@ import (
 
 	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 var (
-	// scheme knows the served version and the hub, to which every request is
+	// scheme knows the served versions and the hub, to which every request is
 	// converted before it reaches a strategy.
 	scheme = runtime.NewScheme()
-	// served knows the served version alone: the OpenAPI documents are made from
+	// served knows the served versions alone: the OpenAPI documents are made from
 	// it, so that the hub never shows.
 	served = runtime.NewScheme()
 	codecs = serializer.NewCodecFactory(scheme)
 )
 
 // storageVersion is the version that objects are encoded as in etcd.
-var storageVersion = schema.GroupVersion{Group: api.Group, Version: v1.Version}
+var storageVersion = schema.GroupVersion{Group: api.Group, Version: v2.Version}
 
 func init() {
-	utilruntime.Must(v1.AddToScheme(served, api.Group))
-	utilruntime.Must(v1.AddToScheme(scheme, api.Group))
-	utilruntime.Must(scheme.SetVersionPriority(storageVersion))
+	for _, s := range []*runtime.Scheme{served, scheme} {
+		utilruntime.Must(v1.AddToScheme(s, api.Group))
+		utilruntime.Must(v2.AddToScheme(s, api.Group))
+	}
+	utilruntime.Must(v1.RegisterConversions(scheme))
+	utilruntime.Must(scheme.SetVersionPriority(storageVersion, schema.GroupVersion{Group: api.Group, Version: v1.Version}))
 
-	// The hub is v1 itself, registered a second time as the internal version:
+	// The hub is v2 itself, registered a second time as the internal version:
 	// converting between the two is a change of apiVersion.
 	hub := schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal}
-	scheme.AddKnownTypes(hub, &v1.PortRule{}, &v1.PortRuleList{})
+	scheme.AddKnownTypes(hub, &v2.PortRule{}, &v2.PortRuleList{})
 
 	// What every API server answers with, whatever its groups: the options of
 	// requests as v1 of the core group, and the unversioned types of errors and

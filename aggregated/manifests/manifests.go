@@ -3,9 +3,9 @@
 //
 //   - rbac.yaml: the server's service account and the least that it must be
 //     allowed to do;
-//   - apiservice.yaml: which group and version the aggregation layer hands on.
+//   - apiservices.yaml: which group and versions the aggregation layer hands on.
 //
-// An installer completes the APIService by spec.caBundle and by the Service that
+// An installer completes the APIServices by spec.caBundle and by the Service that
 // leads to the server, both of which differ from cluster to cluster.
 package manifests
 
@@ -15,9 +15,9 @@ var (
 	// RBAC is rbac.yaml.
 	//go:embed rbac.yaml
 	RBAC []byte
-	// APIService is apiservice.yaml.
-	//go:embed apiservice.yaml
-	APIService []byte
+	// APIServices is apiservices.yaml.
+	//go:embed apiservices.yaml
+	APIServices []byte
 )
 
 // The names in the manifests.

@@ -9,6 +9,7 @@ import (
 	common "k8s.io/kube-openapi/pkg/common"
 	spec "k8s.io/kube-openapi/pkg/validation/spec"
 	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
@@ -17,6 +18,11 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1.PortRuleList{}.OpenAPIModelName():   schema_portruleexample_lab_api_v1_PortRuleList(ref),
 		v1.PortRuleSpec{}.OpenAPIModelName():   schema_portruleexample_lab_api_v1_PortRuleSpec(ref),
 		v1.PortRuleStatus{}.OpenAPIModelName(): schema_portruleexample_lab_api_v1_PortRuleStatus(ref),
+		v2.Endpoint{}.OpenAPIModelName():       schema_portruleexample_lab_api_v2_Endpoint(ref),
+		v2.PortRule{}.OpenAPIModelName():       schema_portruleexample_lab_api_v2_PortRule(ref),
+		v2.PortRuleList{}.OpenAPIModelName():   schema_portruleexample_lab_api_v2_PortRuleList(ref),
+		v2.PortRuleSpec{}.OpenAPIModelName():   schema_portruleexample_lab_api_v2_PortRuleSpec(ref),
+		v2.PortRuleStatus{}.OpenAPIModelName(): schema_portruleexample_lab_api_v2_PortRuleStatus(ref),
 	}
 }
 
@@ -136,7 +142,7 @@ func schema_portruleexample_lab_api_v1_PortRuleSpec(ref common.ReferenceCallback
 					},
 					"host": {
 						SchemaProps: spec.SchemaProps{
-							Description: "host of the endpoint: an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain. Each endpoint has one spelling, so a host of digits and dots alone must be a valid IPv4 address.",
+							Description: "host of the endpoint, which cannot be changed: an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain. Each endpoint has one spelling, so a host of digits and dots alone must be a valid IPv4 address.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -168,7 +174,7 @@ func schema_portruleexample_lab_api_v1_PortRuleSpec(ref common.ReferenceCallback
 					},
 					"timeoutSeconds": {
 						SchemaProps: spec.SchemaProps{
-							Description: "timeoutSeconds removes the rule after this many seconds, at least 1. Absent means that the rule stays.",
+							Description: "timeoutSeconds removes the rule after this many seconds, at least 1. Absent means that the rule stays. A rule with a timeout cannot be permanent.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -189,6 +195,257 @@ func schema_portruleexample_lab_api_v1_PortRuleSpec(ref common.ReferenceCallback
 }
 
 func schema_portruleexample_lab_api_v1_PortRuleStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PortRuleStatus says how far the rule is in force.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"observedGeneration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "observedGeneration is the metadata.generation that the rest of the status describes. Absent means that no controller has seen the object yet.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas is the number of nodes that carry the rule.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"selector": {
+						SchemaProps: spec.SchemaProps{
+							Description: "selector selects the nodes that carry the rule, as a label selector in its string form.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"conditions": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"type",
+								},
+								"x-kubernetes-list-type":       "map",
+								"x-kubernetes-patch-merge-key": "type",
+								"x-kubernetes-patch-strategy":  "merge",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "conditions of the rule. Ready is true when as many nodes carry the rule as spec.replicas asks for.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Default: map[string]interface{}{},
+										Ref:     ref("k8s.io/apimachinery/pkg/apis/meta/v1.Condition"),
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			"k8s.io/apimachinery/pkg/apis/meta/v1.Condition"},
+	}
+}
+
+func schema_portruleexample_lab_api_v2_Endpoint(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Endpoint is where a port leads.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"host": {
+						SchemaProps: spec.SchemaProps{
+							Description: "host is an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain. Each endpoint has one spelling, so a host of digits and dots alone must be a valid IPv4 address.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"port": {
+						SchemaProps: spec.SchemaProps{
+							Description: "port, 1 to 65535.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"protocol": {
+						SchemaProps: spec.SchemaProps{
+							Description: "protocol is tcp, udp, sctp or dccp. Absent means tcp.\n\n\nPossible enum values:\n - `\"dccp\"`\n - `\"sctp\"`\n - `\"tcp\"`\n - `\"udp\"`",
+							Default:     "tcp",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"dccp", "sctp", "tcp", "udp"},
+						},
+					},
+				},
+				Required: []string{"host", "port"},
+			},
+		},
+	}
+}
+
+func schema_portruleexample_lab_api_v2_PortRule(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PortRule asks that a number of nodes open one port towards an endpoint.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref("k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta"),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "spec is what the nodes should do.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v2.PortRuleSpec{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is what the nodes do. It is written through the status subresource only.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v2.PortRuleStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			"k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta", v2.PortRuleSpec{}.OpenAPIModelName(), v2.PortRuleStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_portruleexample_lab_api_v2_PortRuleList(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PortRuleList is a list of PortRules.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref("k8s.io/apimachinery/pkg/apis/meta/v1.ListMeta"),
+						},
+					},
+					"items": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Default: map[string]interface{}{},
+										Ref:     ref(v2.PortRule{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"items"},
+			},
+		},
+		Dependencies: []string{
+			"k8s.io/apimachinery/pkg/apis/meta/v1.ListMeta", v2.PortRule{}.OpenAPIModelName()},
+	}
+}
+
+func schema_portruleexample_lab_api_v2_PortRuleSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PortRuleSpec says which port to open, towards which host, and for how long.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"service": {
+						SchemaProps: spec.SchemaProps{
+							Description: "service that the port belongs to, a DNS-1123 label such as \"nginx\".",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"endpoint": {
+						SchemaProps: spec.SchemaProps{
+							Description: "endpoint that the nodes open the port towards. It cannot be changed: make another rule.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v2.Endpoint{}.OpenAPIModelName()),
+						},
+					},
+					"permanent": {
+						SchemaProps: spec.SchemaProps{
+							Description: "permanent keeps the rule across reloads of the firewall. Absent means false.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"timeoutSeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "timeoutSeconds removes the rule after this many seconds, at least 1. Absent means that the rule stays. A rule with a timeout cannot be permanent.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas is the number of nodes that should carry the rule, 0 to 100. Absent means 1.",
+							Default:     1,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"service", "endpoint"},
+			},
+		},
+		Dependencies: []string{
+			v2.Endpoint{}.OpenAPIModelName()},
+	}
+}
+
+func schema_portruleexample_lab_api_v2_PortRuleStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{

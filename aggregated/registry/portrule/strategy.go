@@ -6,12 +6,14 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 var (
@@ -25,7 +27,8 @@ var (
 )
 
 // strategy decides what a write to a PortRule may change. Where it had a choice
-// it follows what a CustomResourceDefinition does.
+// it follows what a CustomResourceDefinition does. It sees the hub, whatever
+// version the request speaks.
 type strategy struct {
 	runtime.ObjectTyper
 	names.NameGenerator
@@ -35,14 +38,14 @@ func (strategy) NamespaceScoped() bool { return true }
 
 // PrepareForCreate drops the status: it belongs to the status subresource.
 func (strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
-	rule := obj.(*v1.PortRule)
-	rule.Status = v1.PortRuleStatus{}
+	rule := obj.(*v2.PortRule)
+	rule.Status = v2.PortRuleStatus{}
 	rule.Generation = 1
 }
 
 // PrepareForUpdate keeps the status, and moves the generation when the spec changes.
 func (strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
-	rule, oldRule := obj.(*v1.PortRule), old.(*v1.PortRule)
+	rule, oldRule := obj.(*v2.PortRule), old.(*v2.PortRule)
 	rule.Status = oldRule.Status
 	rule.Generation = oldRule.Generation
 	if !apiequality.Semantic.DeepEqual(rule.Spec, oldRule.Spec) {
@@ -50,12 +53,22 @@ func (strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	}
 }
 
-func (strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	return v1.Validate(obj.(*v1.PortRule))
+func (strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	return inRequestVersion(ctx, v2.Validate(obj.(*v2.PortRule)))
 }
 
-func (strategy) ValidateUpdate(_ context.Context, obj, _ runtime.Object) field.ErrorList {
-	return v1.Validate(obj.(*v1.PortRule))
+func (strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	rule := obj.(*v2.PortRule)
+	return inRequestVersion(ctx, append(v2.Validate(rule), v2.ValidateUpdate(rule, old.(*v2.PortRule))...))
+}
+
+// inRequestVersion gives errors about the hub the field names of the version that
+// the request speaks.
+func inRequestVersion(ctx context.Context, errs field.ErrorList) field.ErrorList {
+	if info, ok := genericapirequest.RequestInfoFrom(ctx); ok && info.APIVersion == v1.Version {
+		return v1.Translate(errs)
+	}
+	return errs
 }
 
 func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
@@ -83,7 +96,7 @@ func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 type statusStrategy struct{ strategy }
 
 func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
-	rule, oldRule := obj.(*v1.PortRule), old.(*v1.PortRule)
+	rule, oldRule := obj.(*v2.PortRule), old.(*v2.PortRule)
 	managed := rule.ManagedFields
 	rule.Spec = oldRule.Spec
 	oldRule.ObjectMeta.DeepCopyInto(&rule.ObjectMeta)
@@ -97,5 +110,6 @@ func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 func resetFields(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
 	return map[fieldpath.APIVersion]*fieldpath.Set{
 		api.Group + "/" + v1.Version: fieldpath.NewSet(paths...),
+		api.Group + "/" + v2.Version: fieldpath.NewSet(paths...),
 	}
 }

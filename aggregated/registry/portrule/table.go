@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 )
 
 // columns are those of the CRD's printcolumn markers. Priority 1 shows with
@@ -40,14 +40,15 @@ func (tableConvertor) ConvertToTable(_ context.Context, obj, options runtime.Obj
 	}
 	var err error
 	t.Rows, err = table.MetaToTableRow(obj, func(obj runtime.Object, _ metav1.Object, name, age string) ([]any, error) {
-		rule := obj.(*v1.PortRule)
-		return []any{name, rule.Spec.Name, rule.Spec.Host, int64(rule.Spec.Port), string(rule.Spec.Protocol), ready(rule), age}, nil
+		rule := obj.(*v2.PortRule)
+		return []any{name, rule.Spec.Service, rule.Spec.Endpoint.Host,
+			int64(rule.Spec.Endpoint.Port), string(rule.Spec.Endpoint.Protocol), ready(rule), age}, nil
 	})
 	return t, err
 }
 
 // ready is the status of the condition Ready, nothing if there is none.
-func ready(rule *v1.PortRule) string {
+func ready(rule *v2.PortRule) string {
 	condition := meta.FindStatusCondition(rule.Status.Conditions, "Ready")
 	if condition == nil {
 		return ""
