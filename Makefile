@@ -13,6 +13,7 @@ CLUSTER ?= embedded
 SUITE ?=
 QUICK ?=
 OUT ?=
+CRD ?=
 # more flags for the program, see bin/compare bench --help
 ARGS ?=
 
@@ -41,12 +42,12 @@ CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
 ##@ Use
 
 .PHONY: bench
-bench: build ## Compare the implementations: QUICK=1, SUITE=verbs, CLUSTER=embedded|existing, OUT=dir
-	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+bench: build ## Compare the implementations: QUICK=1, SUITE=verbs, CLUSTER=embedded|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
+	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: up
 up: build ## Start a control plane with both implementations, in the background
-	@bin/compare up $(ARGS)
+	@bin/compare up $(if $(CRD),--crd '$(CRD)') $(ARGS)
 
 .PHONY: env
 env: ## Print the line that makes a shell use it: eval "$(make -s env)"
@@ -60,7 +61,7 @@ down: ## End it
 
 .PHONY: build
 build: $(CONTROL_PLANE) ## Build everything into bin/ (the first time compiles the kube-apiserver: about 5 minutes)
-	@go build -buildvcs=auto -o bin/ ./aggregated/cmd/... ./compare/cmd/...
+	@go build -buildvcs=auto -o bin/ ./crd/cmd/... ./aggregated/cmd/... ./compare/cmd/...
 
 .PHONY: test
 test: build ## Run the tests, those on a real control plane included
@@ -70,13 +71,14 @@ test: build ## Run the tests, those on a real control plane included
 verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it
 
 .PHONY: generate
-generate: ## Write what is generated: deepcopy functions, the CRD, OpenAPI definitions
+generate: ## Write what is generated: deepcopy functions, the CRD, OpenAPI definitions, webhook configurations
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=crd/manifests/crd
 	go tool openapi-gen --go-header-file /dev/null --report-filename /dev/null \
 		--output-model-name-file zz_generated.model_name.go \
 		--output-dir aggregated/openapi --output-pkg portrule.example/lab/aggregated/openapi \
 		--output-file zz_generated.openapi.go ./api/v1 ./api/v2
+	go test ./crd/manifests -run TestWebhookManifest -update
 
 .PHONY: update-format
 update-format: ## Format the Go code

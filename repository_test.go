@@ -35,7 +35,7 @@ var trees = map[string][]string{
 }
 
 // apiMayImport is what api may import from elsewhere, so that whoever wants the
-// types gets nothing with them.
+// types gets nothing with them. Its tests may import more.
 var apiMayImport = regexp.MustCompile(`^(k8s\.io/apimachinery/|[a-z0-9/]+$)`)
 
 func TestImportsRunOneWay(t *testing.T) {
@@ -64,7 +64,7 @@ func TestImportsRunOneWay(t *testing.T) {
 				if to != from && !slices.Contains(trees[from], to) {
 					t.Errorf("%s imports %s: %s may import %v of this module", pkg.ImportPath, imported, from, trees[from])
 				}
-			} else if from == "api" && !apiMayImport.MatchString(imported) {
+			} else if from == "api" && slices.Contains(pkg.Imports, imported) && !apiMayImport.MatchString(imported) {
 				t.Errorf("%s imports %s: api imports nothing beyond apimachinery", pkg.ImportPath, imported)
 			}
 		}

@@ -35,6 +35,8 @@ type benchFlags struct {
 	rounds  int
 	quick   bool
 	out     string
+	crd     []string
+	setup   testbed.CRDSetup
 }
 
 func benchCommand() *cobra.Command {
@@ -52,6 +54,7 @@ func benchCommand() *cobra.Command {
 		},
 	}
 	flags.cluster.add(cmd)
+	addCRDSetup(cmd, &flags.crd, "schema")
 	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: all)")
 	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, fmt.Sprintf("samples of each case and implementation (default %d, with --quick %d)", fullRounds, quickRounds))
 	cmd.Flags().BoolVar(&flags.quick, "quick", false, "fewer samples: a minute, and wider intervals")
@@ -71,6 +74,10 @@ func suiteNames() string {
 func (f *benchFlags) check() ([]bench.Suite, error) {
 	if err := f.cluster.check(); err != nil {
 		return nil, err
+	}
+	var err error
+	if f.setup, err = testbed.ParseCRDSetup(f.crd); err != nil {
+		return nil, UsageError{err}
 	}
 	switch {
 	case f.rounds < 0:
@@ -136,7 +143,7 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	started := time.Now()
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, show.Step)
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, flags.setup, show.Step)
 	if err != nil {
 		return err
 	}
@@ -204,7 +211,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	}
 	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: append([]string{}, bed.Warnings...)}
 	var warnings []string
-	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential)
+	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential, flags.setup.Suffix())
 	result.Warnings = append(result.Warnings, warnings...)
 	return samples, result, err
 }

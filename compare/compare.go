@@ -110,6 +110,12 @@ func (f *clusterFlags) check() error {
 	return nil
 }
 
+// addCRDSetup adds the flag that chooses what guards the CRD.
+func addCRDSetup(cmd *cobra.Command, words *[]string, preset ...string) {
+	cmd.Flags().StringSliceVar(words, "crd", preset,
+		"by what the CRD states the rules beyond its schema: policies, webhooks, reservation, or schema for nothing")
+}
+
 // provider returns the control plane that checked flags select.
 func (f *clusterFlags) provider(group *process.Group) cluster.Provider {
 	if f.kind == cluster.KindExisting {

@@ -22,6 +22,7 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.Started = started.UTC().Truncate(time.Second)
 	e.Cluster = flags.cluster.kind
 	e.Kubernetes = bed.Kubernetes
+	e.CRD = "schema" + flags.setup.Suffix()
 	e.Go = runtime.Version()
 	e.OS = runtime.GOOS + "/" + runtime.GOARCH
 	e.Cores = runtime.NumCPU()

@@ -37,6 +37,8 @@ type upFlags struct {
 	dir        string
 	foreground bool
 	auditLog   bool
+	crd        []string
+	setup      testbed.CRDSetup
 }
 
 func (f *upFlags) addDir(cmd *cobra.Command) {
@@ -58,6 +60,10 @@ func upCommand() *cobra.Command {
 		Short: "Starts a lab in the background: an embedded control plane that serves both implementations",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if flags.setup, err = testbed.ParseCRDSetup(flags.crd); err != nil {
+				return UsageError{err}
+			}
 			if flags.foreground {
 				return runLab(cmd.Context(), flags, cmd.OutOrStdout())
 			}
@@ -65,6 +71,7 @@ func upCommand() *cobra.Command {
 		},
 	}
 	flags.addDir(cmd)
+	addCRDSetup(cmd, &flags.crd, "policies", "webhooks")
 	cmd.Flags().BoolVar(&flags.foreground, "foreground", false, "stay in the foreground until interrupted")
 	cmd.Flags().BoolVar(&flags.auditLog, "audit-log", false, "make the kube-apiserver write audit.log into the lab's directory")
 	return cmd
@@ -116,7 +123,7 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	say := func(step string) { fmt.Fprintln(stdout, step) }
-	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: flags.auditLog}), group, say)
+	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: flags.auditLog}), group, flags.setup, say)
 	if err != nil {
 		return err
 	}
@@ -162,7 +169,7 @@ func runUp(ctx context.Context, flags upFlags, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"up", "--foreground", "--dir", flags.dir}
+	args := []string{"up", "--foreground", "--dir", flags.dir, "--crd", strings.Join(flags.crd, ",")}
 	if flags.auditLog {
 		args = append(args, "--audit-log")
 	}

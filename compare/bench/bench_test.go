@@ -92,7 +92,7 @@ func TestSummarize(t *testing.T) {
 		samples.Impl[Native] = append(samples.Impl[Native], base+time.Duration(i%3)-1)
 		samples.Impl[Aggregated] = append(samples.Impl[Aggregated], 2*base)
 	}
-	measurements, comparisons, warnings := Summarize([]Samples{samples}, "client-certificate")
+	measurements, comparisons, warnings := Summarize([]Samples{samples}, "client-certificate", "")
 	if len(warnings) > 0 {
 		t.Errorf("warnings %v, want none", warnings)
 	}
@@ -120,12 +120,29 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
+// What guards the CRD is part of the name under which it is reported.
+func TestSummarizeNamesTheVariant(t *testing.T) {
+	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impl: map[string][]time.Duration{}}
+	for i := range 20 {
+		for _, impl := range []string{CRD, Aggregated, Native} {
+			samples.Impl[impl] = append(samples.Impl[impl], time.Duration(1000+i))
+		}
+	}
+	measurements, comparisons, _ := Summarize([]Samples{samples}, "", "+policies")
+	if got := measurements[0].Impl; got != "crd+policies" {
+		t.Errorf("the CRD is measured as %s", got)
+	}
+	if got := comparisons[0].To; got != "crd+policies" {
+		t.Errorf("the aggregated server is compared to %s", got)
+	}
+}
+
 // A number without an interval is no result.
 func TestSummarizeTooFew(t *testing.T) {
 	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impl: map[string][]time.Duration{
 		CRD: {1, 2}, Aggregated: {1, 2}, Native: {1, 2},
 	}}
-	measurements, comparisons, warnings := Summarize([]Samples{samples}, "")
+	measurements, comparisons, warnings := Summarize([]Samples{samples}, "", "")
 	if len(measurements) > 0 || len(comparisons) > 0 || len(warnings) != 3 {
 		t.Errorf("got %v, %v and the warnings %q, want three warnings alone", measurements, comparisons, warnings)
 	}

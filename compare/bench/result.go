@@ -43,6 +43,8 @@ type Environment struct {
 	// them that do not.
 	Rounds int `json:"rounds"`
 	WarmUp int `json:"warmUp"`
+	// CRD is by what the CRD stated the rules: schema, schema+policies, ...
+	CRD string `json:"crd"`
 	// ObjectBytes is the size of an object as JSON, by implementation.
 	ObjectBytes map[string]int `json:"objectBytes,omitempty"`
 	// ReadySeconds is how long parts took to serve: controlPlane, implementations.
@@ -53,7 +55,7 @@ type Environment struct {
 type Measurement struct {
 	Suite string `json:"suite"`
 	Case  string `json:"case"`
-	// Impl is crd, aggregated or native.
+	// Impl is crd, aggregated or native; a variant follows, as in crd+policies.
 	Impl string `json:"impl"`
 	// Path is how the request came: kube-apiserver, or direct.
 	Path string `json:"path"`

@@ -291,6 +291,54 @@ func (p *Process) Stop() error {
 	return fmt.Errorf("%s did not end within %s and was killed", p.name, stopTimeout)
 }
 
+// restartDelay is how long a supervised program that has ended stays down.
+const restartDelay = time.Second
+
+// Supervisor keeps a program running.
+type Supervisor struct {
+	stop chan struct{}
+	// done is closed when the program has ended for good; err is then how.
+	done chan struct{}
+	err  error
+}
+
+// Supervise runs program as Start does, and again a second after it has ended,
+// whyever that was, until it is stopped.
+func (g *Group) Supervise(name, program string, args ...string) (*Supervisor, error) {
+	p, err := g.Start(name, program, args...)
+	if err != nil {
+		return nil, err
+	}
+	s := &Supervisor{stop: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		for {
+			select {
+			case <-s.stop:
+				s.err = p.Stop()
+				return
+			case <-p.Done():
+			}
+			select {
+			case <-s.stop:
+				return
+			case <-time.After(restartDelay):
+			}
+			if p, s.err = g.Start(name, program, args...); s.err != nil {
+				return
+			}
+		}
+	}()
+	return s, nil
+}
+
+// Stop ends the program for good and waits for that.
+func (s *Supervisor) Stop() error {
+	close(s.stop)
+	<-s.done
+	return s.err
+}
+
 // KillOn kills the group's programs when ctx ends, and those that are started
 // after that too, until the returned function is called: that says whether ctx
 // had not ended by then. It is for a start that cannot be interrupted otherwise.

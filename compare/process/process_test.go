@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,6 +138,40 @@ func TestStop(t *testing.T) {
 	}
 	if _, err := os.Stat(group.dir); !os.IsNotExist(err) {
 		t.Errorf("the directory is still there (%v)", err)
+	}
+}
+
+// A supervised program comes back, and stays away once it is stopped.
+func TestSupervise(t *testing.T) {
+	group, err := NewGroup(filepath.Join(t.TempDir(), "group"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	supervisor, err := group.Supervise("sleeper", "/bin/sh", "-c", "echo up; exec sleep 1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the program is up", func() bool { return group.LogTail("sleeper", 9) == "up" })
+	first, err := group.PID("sleeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the program is up again", func() bool { return group.LogTail("sleeper", 9) == "up\nup" })
+	second, err := group.PID("sleeper")
+	if err != nil || second == first {
+		t.Errorf("the process is %d (%v), want another than %d", second, err, first)
+	}
+	if err := supervisor.Stop(); err != nil {
+		t.Error(err)
+	}
+	if alive(second) {
+		t.Error("the program runs after it was stopped")
+	}
+	if err := group.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -51,6 +51,7 @@ func markdown(w io.Writer, result *bench.Result) {
 		{"aggregated server", "k8s.io/apiserver " + e.Libraries},
 		{"control plane ready after", fmt.Sprintf("%.1f s", e.ReadySeconds["controlPlane"])},
 		{"both implementations ready after", fmt.Sprintf("%.1f s more", e.ReadySeconds["implementations"])},
+		{"the CRD states the rules by", e.CRD},
 		{"size of an object", fmt.Sprintf("%d bytes as JSON (crd), %d (aggregated), %d (native)",
 			e.ObjectBytes[bench.CRD], e.ObjectBytes[bench.Aggregated], e.ObjectBytes[bench.Native])},
 		{"rounds", fmt.Sprintf("%d, after %d to warm up", e.Rounds, e.WarmUp)},

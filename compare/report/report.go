@@ -41,7 +41,7 @@ func Prepare(dir string) error {
 // Write writes the files of a run into dir.
 func Write(dir string, result *bench.Result, samples []bench.Samples) error {
 	var lines, text bytes.Buffer
-	if err := benchmarkFormat(&lines, result.Environment, samples); err != nil {
+	if err := benchmarkFormat(&lines, result, samples); err != nil {
 		return err
 	}
 	markdown(&text, result)
@@ -81,7 +81,8 @@ func encode(value any) ([]byte, error) {
 //	benchstat -col /impl bench.txt
 //
 // compares the implementations.
-func benchmarkFormat(w io.Writer, environment bench.Environment, all []bench.Samples) error {
+func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) error {
+	environment, names := result.Environment, columns(result)
 	out := benchfmt.NewWriter(w)
 	record := &benchfmt.Result{Iters: 1}
 	for _, config := range [][2]string{
@@ -96,7 +97,7 @@ func benchmarkFormat(w io.Writer, environment bench.Environment, all []bench.Sam
 	for _, samples := range all {
 		for _, impl := range implementations {
 			for _, taken := range samples.Impl[impl] {
-				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, impl))
+				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, names[impl]))
 				record.Values = []benchfmt.Value{{Value: taken.Seconds(), Unit: "sec/op"}}
 				if err := out.Write(record); err != nil {
 					return err
@@ -109,6 +110,24 @@ func benchmarkFormat(w io.Writer, environment bench.Environment, all []bench.Sam
 
 // implementations, in the order of the columns.
 var implementations = []string{bench.CRD, bench.Aggregated, bench.Native}
+
+// columns are the names of the implementations with their variants.
+func columns(result *bench.Result) map[string]string {
+	names := map[string]string{}
+	for _, impl := range implementations {
+		names[impl] = impl
+	}
+	for _, m := range result.Measurements {
+		names[base(m.Impl)] = m.Impl
+	}
+	return names
+}
+
+// base is an implementation without its variant.
+func base(impl string) string {
+	name, _, _ := strings.Cut(impl, "+")
+	return name
+}
 
 func title(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
@@ -124,7 +143,11 @@ func Table(w io.Writer, result *bench.Result) error {
 // rows are the cells of the table, header first: a case, its medians by
 // implementation, and what the aggregated server comes to in relation to the CRD.
 func rows(result *bench.Result) [][]string {
-	rows := [][]string{{"case", bench.CRD, bench.Aggregated, bench.Native, "aggregated / crd", "verdict"}}
+	names := columns(result)
+	rows := [][]string{{
+		"case", names[bench.CRD], names[bench.Aggregated], names[bench.Native],
+		names[bench.Aggregated] + " / " + names[bench.CRD], "verdict",
+	}}
 	measured := map[string]bench.Measurement{}
 	var order []string
 	for _, m := range result.Measurements {
@@ -132,11 +155,11 @@ func rows(result *bench.Result) [][]string {
 		if len(order) == 0 || order[len(order)-1] != key {
 			order = append(order, key)
 		}
-		measured[key+"/"+m.Impl] = m
+		measured[key+"/"+base(m.Impl)] = m
 	}
 	compared := map[string]bench.Comparison{}
 	for _, c := range result.Comparisons {
-		if c.Impl == bench.Aggregated && c.To == bench.CRD {
+		if base(c.Impl) == bench.Aggregated && base(c.To) == bench.CRD {
 			compared[c.Suite+"/"+c.Case] = c
 		}
 	}

@@ -37,11 +37,12 @@ func run() (*bench.Result, []bench.Samples) {
 			Started: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 			Cluster: "embedded", Kubernetes: "v1.36.3", Libraries: "v0.36.3", Go: "go1.26", OS: "linux/amd64",
 			Kernel: "6.1", CPU: "A CPU", Cores: 2, Memory: 8 << 30, Rounds: 20, WarmUp: 2,
+			CRD:          "schema+policies",
 			ObjectBytes:  map[string]int{"crd": 700, "aggregated": 680, "native": 700},
 			ReadySeconds: map[string]float64{"controlPlane": 3.21, "implementations": 0.52},
 		},
 	}
-	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate")
+	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate", "+policies")
 	return result, samples
 }
 
@@ -103,7 +104,7 @@ func TestSchema(t *testing.T) {
 func TestBenchmarkFormat(t *testing.T) {
 	result, samples := run()
 	var out bytes.Buffer
-	if err := benchmarkFormat(&out, result.Environment, samples); err != nil {
+	if err := benchmarkFormat(&out, result, samples); err != nil {
 		t.Fatal(err)
 	}
 	count := map[string]int{}
@@ -118,7 +119,7 @@ func TestBenchmarkFormat(t *testing.T) {
 			count[record.Name.String()]++
 		}
 	}
-	for name, want := range map[string]int{"Verbs/create/impl=crd": 20, "Verbs/create/impl=aggregated": 20, "Verbs/get/impl=native": 3} {
+	for name, want := range map[string]int{"Verbs/create/impl=crd+policies": 20, "Verbs/create/impl=aggregated": 20, "Verbs/get/impl=native": 3} {
 		if count[name] != want {
 			t.Errorf("%s has %d samples, want %d", name, count[name], want)
 		}

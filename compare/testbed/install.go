@@ -58,7 +58,9 @@ func (t *Testbed) install(ctx context.Context, objects ...client.Object) error {
 		case err != nil:
 			return fmt.Errorf("install %s: %w", t.describe(object), err)
 		default:
+			t.mu.Lock()
 			t.installed = append(t.installed, object)
+			t.mu.Unlock()
 		}
 	}
 	return nil
@@ -168,11 +170,11 @@ func explain(err, last error, what string) error {
 	return fmt.Errorf("wait for %s: %w", what, err)
 }
 
-// rbac returns the server's namespace, service account and roles.
-func rbac(ctx context.Context) ([]client.Object, error) {
-	decoded, err := decoder.DecodeAll(ctx, bytes.NewReader(aggregatedmanifests.RBAC))
+// decode reads the objects of a manifest.
+func decode(ctx context.Context, manifest []byte) ([]client.Object, error) {
+	decoded, err := decoder.DecodeAll(ctx, bytes.NewReader(manifest))
 	if err != nil {
-		return nil, fmt.Errorf("read the embedded RBAC manifest: %w", err)
+		return nil, fmt.Errorf("read an embedded manifest: %w", err)
 	}
 	objects := make([]client.Object, len(decoded))
 	for i, object := range decoded {

@@ -39,7 +39,7 @@ func (t *Testbed) serveAggregated(ctx context.Context) error {
 	// the preferred version stands for both
 	err = t.client.Get(ctx, client.ObjectKeyFromObject(registrations[0]), registrations[0].DeepCopy())
 	if err == nil {
-		t.Warnings = append(t.Warnings, "the aggregated server is one that the cluster had already: how it is run, and on which etcd, is not known")
+		t.warn("the aggregated server is one that the cluster had already: how it is run, and on which etcd, is not known")
 		return t.waitForAPIServices(ctx, registrations)
 	}
 	if !apierrors.IsNotFound(err) {
@@ -47,10 +47,10 @@ func (t *Testbed) serveAggregated(ctx context.Context) error {
 	}
 
 	if !t.provider.Ephemeral() {
-		t.Warnings = append(t.Warnings, "the aggregated server runs on the host of the harness and has an etcd of its own there: "+
+		t.warn("the aggregated server runs on the host of the harness and has an etcd of its own there: " +
 			"its network and its disk are not those of the cluster")
 	}
-	roles, err := rbac(ctx)
+	roles, err := decode(ctx, aggregatedmanifests.RBAC)
 	if err != nil {
 		return err
 	}
@@ -108,10 +108,7 @@ func (t *Testbed) startServer(ctx context.Context, ca *certs.CA) (host string, p
 		return "", 0, err
 	}
 	host, port = t.provider.Address()
-	bind := "0.0.0.0"
-	if host == "localhost" {
-		bind = "127.0.0.1"
-	}
+	bind := bindAddress(host)
 	if port, err = listenable(bind, port); err != nil {
 		return "", 0, err
 	}
@@ -147,6 +144,14 @@ func (t *Testbed) startServer(ctx context.Context, ca *certs.CA) (host string, p
 	return host, port, err
 }
 
+// bindAddress is where a server listens that is reached as host.
+func bindAddress(host string) string {
+	if host == "localhost" {
+		return "127.0.0.1"
+	}
+	return "0.0.0.0"
+}
+
 // listenable returns port if it is free on the address bind, and a free port for 0.
 func listenable(bind string, port int) (int, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(bind, strconv.Itoa(port)))
@@ -160,21 +165,39 @@ func listenable(bind string, port int) (int, error) {
 // waitForServer waits until the server says that it is ready, which includes its
 // informers of admission resources: from then on writes do not wait.
 func (t *Testbed) waitForServer(ctx context.Context, ca *certs.CA, port int) error {
-	server, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca.PEM()}})
+	url := "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/readyz"
+	err := t.waitForHTTPS(ctx, ca, url, processServer, func(status int) bool { return status == http.StatusOK }, func() error {
+		if t.server.Ended() {
+			return t.ExitError()
+		}
+		return nil
+	})
+	if err != nil && !t.server.Ended() {
+		err = t.explainServer(err)
+	}
+	return err
+}
+
+// waitForHTTPS waits until a GET of url, from a server whose certificate ca has
+// signed, is answered by a status that is ready. It gives up when alive, unless it
+// is nil, says why. what names the server in the error.
+func (t *Testbed) waitForHTTPS(ctx context.Context, ca *certs.CA, url, what string, ready func(status int) bool, alive func() error) error {
+	client, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca.PEM()}})
 	if err != nil {
 		return err
 	}
-	url := "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/readyz"
 	last := errors.New("it does not answer")
 	err = poll(ctx, func(ctx context.Context) (bool, error) {
-		if t.server.Ended() {
-			return false, t.ExitError()
+		if alive != nil {
+			if err := alive(); err != nil {
+				return false, err
+			}
 		}
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return false, err
 		}
-		response, err := server.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			last = err
 			return false, nil
@@ -182,12 +205,9 @@ func (t *Testbed) waitForServer(ctx context.Context, ca *certs.CA, port int) err
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		last = fmt.Errorf("%s says %s: %s", url, response.Status, body)
-		return response.StatusCode == http.StatusOK, err
+		return ready(response.StatusCode), err
 	})
-	if err = explain(err, last, processServer); err != nil && !t.server.Ended() {
-		err = t.explainServer(err)
-	}
-	return err
+	return explain(err, last, what)
 }
 
 // explainServer adds what the server said last.

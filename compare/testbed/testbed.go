@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,10 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/e2e-framework/klient"
 
-	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
-	"portrule.example/lab/crd/manifests"
 )
 
 // serveTimeout bounds the wait for an implementation to serve.
@@ -48,6 +47,12 @@ type Testbed struct {
 	client    client.Client
 	clientset kubernetes.Interface
 	server    *process.Process
+	// controller is the portrule-controller that answers the CRD's webhooks.
+	controller *process.Supervisor
+
+	// mu guards what the implementations, which are installed side by side, share:
+	// Warnings and installed.
+	mu sync.Mutex
 	// installed is what was not in the cluster before, in order of creation.
 	installed []client.Object
 }
@@ -62,10 +67,10 @@ type Timings struct {
 
 // Start creates the provider's cluster, installs both implementations, and waits
 // until both serve. Processes belong to group. say is told each step as it
-// begins. After an error, or when ctx ends, everything is taken back.
+// begins. The CRD is guarded as setup says. After an error, or when ctx ends, everything is taken back.
 //
 // What an existing cluster has already is used and left in place.
-func Start(ctx context.Context, provider cluster.Provider, group *process.Group, say func(step string)) (_ *Testbed, err error) {
+func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup CRDSetup, say func(step string)) (_ *Testbed, err error) {
 	t := &Testbed{provider: provider, group: group}
 	defer func() {
 		if err != nil {
@@ -105,22 +110,20 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 		return nil, fmt.Errorf("ask for the version of the kube-apiserver: %w", err)
 	}
 	t.Kubernetes = version.GitVersion
-	crd, err := manifests.CustomResourceDefinition(api.CRDGroup)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.install(ctx, crd); err != nil {
-		return nil, err
-	}
-	// the CRD settles while the server starts
 	work, workCtx := errgroup.WithContext(ctx)
-	work.Go(func() error { return t.waitForCRD(workCtx, crd.Name) })
+	work.Go(func() error { return t.serveCRD(workCtx, setup) })
 	work.Go(func() error { return t.serveAggregated(workCtx) })
 	if err := work.Wait(); err != nil {
 		return nil, err
 	}
 	t.Ready.Implementations = time.Since(begin)
 	return t, nil
+}
+
+func (t *Testbed) warn(warning string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Warnings = append(t.Warnings, warning)
 }
 
 // Namespaces makes namespaces.
@@ -162,6 +165,9 @@ func (t *Testbed) Stop() error {
 	}
 	if t.server != nil {
 		errs = append(errs, t.server.Stop())
+	}
+	if t.controller != nil {
+		errs = append(errs, t.controller.Stop())
 	}
 	return errors.Join(append(errs, t.provider.Destroy(ctx))...)
 }

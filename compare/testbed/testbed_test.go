@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ import (
 
 	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
+	v2 "portrule.example/lab/api/v2"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/testbed"
@@ -41,10 +43,13 @@ var (
 	group       *process.Group
 )
 
-// implementations are judged alike: every feature runs once for each.
+// implementations are judged alike: every feature runs once for each, in either
+// version.
 var implementations = map[string]schema.GroupVersionResource{
-	"crd":        {Group: api.CRDGroup, Version: v1.Version, Resource: api.Resource},
-	"aggregated": {Group: api.Group, Version: v1.Version, Resource: api.Resource},
+	"crd":           {Group: api.CRDGroup, Version: v1.Version, Resource: api.Resource},
+	"aggregated":    {Group: api.Group, Version: v1.Version, Resource: api.Resource},
+	"crd-v2":        {Group: api.CRDGroup, Version: v2.Version, Resource: api.Resource},
+	"aggregated-v2": {Group: api.Group, Version: v2.Version, Resource: api.Resource},
 }
 
 func TestMain(m *testing.M) {
@@ -67,7 +72,7 @@ func run(m *testing.M) int {
 	environment.Setup(
 		func(ctx context.Context, _ *envconf.Config) (context.Context, error) {
 			var err error
-			bed, err = testbed.Start(ctx, provider, group, func(string) {})
+			bed, err = testbed.Start(ctx, provider, group, testbed.CRDSetup{}, func(string) {})
 			if err != nil {
 				return ctx, err
 			}
@@ -120,6 +125,11 @@ func forEach(t *testing.T, name string, assess func(ctx context.Context, t *test
 
 func client(t *testing.T, config *rest.Config, gvr schema.GroupVersionResource) dynamic.ResourceInterface {
 	t.Helper()
+	return clientIn(t, config, gvr, namespace)
+}
+
+func clientIn(t *testing.T, config *rest.Config, gvr schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
+	t.Helper()
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	c, err := dynamic.NewForConfig(config)
@@ -138,8 +148,21 @@ func portRule(gvr schema.GroupVersionResource, name string, spec map[string]any)
 	}}
 }
 
-func nginx() map[string]any {
-	return map[string]any{"name": "nginx", "host": "10.0.0.3", "port": int64(80)}
+// nginx is the spec of the manifest that people know, in the version of gvr.
+func nginx(gvr schema.GroupVersionResource) map[string]any {
+	c := api.Case{Spec: map[string]any{"name": "nginx", "host": "10.0.0.3", "port": int64(80)}}
+	if gvr.Version == v2.Version {
+		c = c.V2()
+	}
+	return c.Spec
+}
+
+// endpoint is the part of a spec that has host, port and protocol.
+func endpoint(gvr schema.GroupVersionResource, spec map[string]any) map[string]any {
+	if gvr.Version == v2.Version {
+		return spec["endpoint"].(map[string]any)
+	}
+	return spec
 }
 
 // Both implementations accept and refuse the same specs, naming the same fields.
@@ -150,7 +173,22 @@ func TestRules(t *testing.T) {
 	}
 	forEach(t, "rules", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
 		for i, c := range cases {
-			_, err := rules.Create(ctx, portRule(gvr, fmt.Sprintf("rules-%d", i), c.Spec), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if gvr.Version == v2.Version {
+				c = c.V2()
+			}
+			name := fmt.Sprintf("rules-%d-%s", i, gvr.Version)
+			var err error
+			if c.Old == nil {
+				_, err = rules.Create(ctx, portRule(gvr, name, c.Spec), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			} else {
+				old, oldErr := rules.Create(ctx, portRule(gvr, name, c.Old), metav1.CreateOptions{})
+				if oldErr != nil {
+					t.Fatalf("%s: %v", c.Name, oldErr)
+				}
+				changed := portRule(gvr, name, c.Spec)
+				changed.SetResourceVersion(old.GetResourceVersion())
+				_, err = rules.Update(ctx, changed, metav1.UpdateOptions{})
+			}
 			if got := refused(err); !slices.Equal(got, c.Invalid) {
 				t.Errorf("%s: refused %v, want %v (%v)", c.Name, got, c.Invalid, err)
 			}
@@ -170,9 +208,10 @@ func refused(err error) []string {
 	}
 	var fields []string
 	for _, cause := range status.Status().Details.Causes {
-		// a CRD adds, without a field, that its CEL rules were not evaluated
+		// a CRD adds, without a field, that its CEL rules were not evaluated, and
+		// says of its scale subresource what it has said of the field
 		if cause.Field != "<nil>" {
-			fields = append(fields, cause.Field)
+			fields = append(fields, strings.TrimPrefix(cause.Field, "."))
 		}
 	}
 	slices.Sort(fields)
@@ -182,12 +221,12 @@ func refused(err error) []string {
 // What an absent field means is filled in, and nothing else is there.
 func TestDefaults(t *testing.T) {
 	forEach(t, "defaults", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
-		created, err := rules.Create(ctx, portRule(gvr, "defaults", nginx()), metav1.CreateOptions{})
+		created, err := rules.Create(ctx, portRule(gvr, "defaults-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := nginx()
-		want["protocol"], want["replicas"] = "tcp", int64(1)
+		want := nginx(gvr)
+		endpoint(gvr, want)["protocol"], want["replicas"] = "tcp", int64(1)
 		equal(t, "spec", created.Object["spec"], want)
 		if status, ok := created.Object["status"]; ok {
 			t.Errorf("a new object has the status %v, want none", status)
@@ -202,7 +241,7 @@ func TestDefaults(t *testing.T) {
 // what belongs to the other. The generation follows the spec alone.
 func TestStatusSubresource(t *testing.T) {
 	forEach(t, "status", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
-		object := portRule(gvr, "status", nginx())
+		object := portRule(gvr, "status-"+gvr.Version, nginx(gvr))
 		object.Object["status"] = map[string]any{"replicas": int64(7)}
 		object, err := rules.Create(ctx, object, metav1.CreateOptions{})
 		if err != nil {
@@ -255,7 +294,7 @@ func TestStatusSubresource(t *testing.T) {
 // A write says which state it replaces, and loses against another that was faster.
 func TestConflict(t *testing.T) {
 	forEach(t, "conflict", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
-		first, err := rules.Create(ctx, portRule(gvr, "conflict", nginx()), metav1.CreateOptions{})
+		first, err := rules.Create(ctx, portRule(gvr, "conflict-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +310,7 @@ func TestConflict(t *testing.T) {
 		if _, err := rules.Update(ctx, write, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) {
 			t.Errorf("a write without resourceVersion: got %v, want it to be invalid", err)
 		}
-		if _, err := rules.Create(ctx, portRule(gvr, "conflict", nginx()), metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+		if _, err := rules.Create(ctx, portRule(gvr, "conflict-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
 			t.Errorf("a second create: got %v, want that it exists already", err)
 		}
 	})
@@ -280,18 +319,18 @@ func TestConflict(t *testing.T) {
 // Two appliers own what they applied, and disagree only about the same field.
 func TestServerSideApply(t *testing.T) {
 	forEach(t, "apply", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
-		if _, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", nginx()), metav1.ApplyOptions{FieldManager: "one"}); err != nil {
+		if _, err := rules.Apply(ctx, "apply-"+gvr.Version, portRule(gvr, "apply-"+gvr.Version, nginx(gvr)), metav1.ApplyOptions{FieldManager: "one"}); err != nil {
 			t.Fatal(err)
 		}
-		spec := nginx()
+		spec := nginx(gvr)
 		spec["timeoutSeconds"] = int64(60)
-		if _, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", spec), metav1.ApplyOptions{FieldManager: "two"}); err != nil {
+		if _, err := rules.Apply(ctx, "apply-"+gvr.Version, portRule(gvr, "apply-"+gvr.Version, spec), metav1.ApplyOptions{FieldManager: "two"}); err != nil {
 			t.Errorf("a second manager of the same values and one more: %v", err)
 		}
-		spec["port"] = int64(443)
-		_, err := rules.Apply(ctx, "apply", portRule(gvr, "apply", spec), metav1.ApplyOptions{FieldManager: "two"})
-		if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), ".spec.port") {
-			t.Errorf("a second manager of another value: got %v, want a conflict about .spec.port", err)
+		endpoint(gvr, spec)["port"] = int64(443)
+		_, err := rules.Apply(ctx, "apply-"+gvr.Version, portRule(gvr, "apply-"+gvr.Version, spec), metav1.ApplyOptions{FieldManager: "two"})
+		if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), ".port") {
+			t.Errorf("a second manager of another value: got %v, want a conflict about the port", err)
 		}
 	})
 }
@@ -300,11 +339,11 @@ func TestServerSideApply(t *testing.T) {
 func TestTable(t *testing.T) {
 	tables := map[string]metav1.Table{}
 	forEach(t, "table", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
-		if _, err := rules.Create(ctx, portRule(gvr, "table", nginx()), metav1.CreateOptions{}); err != nil {
+		if _, err := rules.Create(ctx, portRule(gvr, "table-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		body, err := raw(t, config).Get().
-			AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespace, gvr.Resource, "table").
+			AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespace, gvr.Resource, "table-"+gvr.Version).
 			SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(ctx).Raw()
 		if err != nil {
 			t.Fatal(err)
@@ -314,16 +353,22 @@ func TestTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		table.Rows[0].Cells = table.Rows[0].Cells[:len(table.Rows[0].Cells)-1] // the age differs
-		tables[gvr.Group] = table
+		tables[gvr.Group+"/"+gvr.Version] = table
 	})
-	crd, aggregated := tables[api.CRDGroup], tables[api.Group]
+	for _, version := range []string{v1.Version, v2.Version} {
+		sameTable(t, version, tables[api.CRDGroup+"/"+version], tables[api.Group+"/"+version])
+	}
+}
+
+func sameTable(t *testing.T, version string, crd, aggregated metav1.Table) {
+	t.Helper()
 	for i := range crd.ColumnDefinitions {
 		crd.ColumnDefinitions[i].Description, aggregated.ColumnDefinitions[i].Description = "", ""
 	}
 	equal(t, "columns", aggregated.ColumnDefinitions, crd.ColumnDefinitions)
-	equal(t, "cells of the aggregated server", fmt.Sprint(aggregated.Rows[0].Cells), "[table nginx 10.0.0.3 80 tcp ]")
+	equal(t, "cells of the aggregated server", fmt.Sprint(aggregated.Rows[0].Cells), "[table-"+version+" nginx 10.0.0.3 80 tcp ]")
 	// a CRD has null where a path leads nowhere; kubectl prints both as nothing
-	equal(t, "cells of the CRD", fmt.Sprint(crd.Rows[0].Cells), "[table nginx 10.0.0.3 80 tcp <nil>]")
+	equal(t, "cells of the CRD", fmt.Sprint(crd.Rows[0].Cells), "[table-"+version+" nginx 10.0.0.3 80 tcp <nil>]")
 }
 
 // An ordinary user may do what RBAC says, through the aggregation layer as well.
@@ -334,7 +379,7 @@ func TestOrdinaryUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "credential", credential, cluster.ClientCertificate)
-		if _, err := client(t, user, gvr).Create(ctx, portRule(gvr, "user", nginx()), metav1.CreateOptions{}); err != nil {
+		if _, err := client(t, user, gvr).Create(ctx, portRule(gvr, "user-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{}); err != nil {
 			t.Errorf("with the role: %v", err)
 		}
 		elsewhere, err := dynamic.NewForConfig(user)
@@ -371,13 +416,17 @@ func TestDiscoveryAndOpenAPI(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		equal(t, "resources", strings.Join(names, ","), "portrules,portrules/status")
+		want := "portrules,portrules/status"
+		if gvr.Group == api.CRDGroup {
+			want = "portrules,portrules/scale,portrules/status"
+		}
+		equal(t, "resources", strings.Join(names, ","), want)
 
 		body, err := raw(t, config).Get().AbsPath("/openapi/v3/apis", gvr.Group, gvr.Version).Do(ctx).Raw()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"port of the endpoint, 1 to 65535.", `"x-kubernetes-list-type":"map"`, `"default":"tcp"`} {
+		for _, want := range []string{"1 to 65535.", `"x-kubernetes-list-type":"map"`, `"default":"tcp"`} {
 			if !bytes.Contains(body, []byte(want)) {
 				t.Errorf("OpenAPI v3 does not contain %s", want)
 			}
@@ -408,28 +457,46 @@ func TestTerminatingNamespace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = c.Resource(gvr).Namespace(terminating).Create(ctx, portRule(gvr, "late", nginx()), metav1.CreateOptions{})
+		_, err = c.Resource(gvr).Namespace(terminating).Create(ctx, portRule(gvr, "late", nginx(gvr)), metav1.CreateOptions{})
 		if !apierrors.IsForbidden(err) || !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			t.Errorf("a create in a namespace that ends: got %v, want NamespaceTerminating", err)
 		}
 	})
 }
 
-// The manifest that people know works unchanged, misspelling included.
+// The manifest that people know works unchanged, misspelling included, and is
+// read as v2 and back without loss.
 func TestHistoricalManifest(t *testing.T) {
-	forEach(t, "manifest", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+	forEach(t, "manifest", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
+		if gvr.Version != v1.Version {
+			return
+		}
 		manifest := `
 apiVersion: ` + gvr.GroupVersion().String() + `
 kind: PortRule
-metadata: {name: portrule-example}
+metadata: {name: portrule-example, labels: {a: label}}
 spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}
 `
-		object, err := rules.Patch(ctx, "portrule-example", types.ApplyYAMLPatchType, []byte(manifest),
+		rules := client(t, config, gvr)
+		written, err := rules.Patch(ctx, "portrule-example", types.ApplyYAMLPatchType, []byte(manifest),
 			metav1.PatchOptions{FieldManager: "test", FieldValidation: metav1.FieldValidationStrict})
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "spec.isPremanent", get(object, "spec", "isPremanent"), true)
+		hub, err := client(t, config, gvr.GroupResource().WithVersion(v2.Version)).Get(ctx, "portrule-example", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the spec as v2", hub.Object["spec"], map[string]any{
+			"service": "nginx", "endpoint": map[string]any{"host": "10.0.0.3", "port": int64(80), "protocol": "tcp"},
+			"permanent": true, "replicas": int64(1),
+		})
+		equal(t, "the labels as v2", hub.GetLabels(), map[string]string{"a": "label"})
+		read, err := rules.Get(ctx, "portrule-example", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the object as v1 again", read.Object, written.Object)
 	})
 }
 
@@ -445,7 +512,7 @@ func TestExistingCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	provider := cluster.NewExisting(group, cluster.ExistingOptions{Kubeconfig: kubeconfig})
-	guest, err := testbed.Start(t.Context(), provider, group, func(string) {})
+	guest, err := testbed.Start(t.Context(), provider, group, testbed.CRDSetup{}, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,7 +560,7 @@ func set(t *testing.T, object *unstructured.Unstructured, value any, fields ...s
 
 func equal(t *testing.T, what string, got, want any) {
 	t.Helper()
-	if fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: got %#v, want %#v", what, got, want)
 	}
 }

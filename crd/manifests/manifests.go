@@ -1,21 +1,48 @@
 // Package manifests holds what a cluster must be told to serve PortRule from a
 // CustomResourceDefinition.
 //
-// crd/ is generated from the markers in api/: run make generate.
+//   - crd/ is generated from the markers in api/: run make generate;
+//   - policy/ states R5 and R6 of the contract without a webhook;
+//   - rbac/ is the service account of portrule-controller.
+//
+// The configurations of the webhooks are made by package webhook: they differ
+// from cluster to cluster in where the webhooks are and whom they trust.
 package manifests
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
+
+	"portrule.example/lab/api"
 )
 
-//go:embed crd/crd.firewalld.fedoraproject.org_portrules.yaml
-var crdYAML []byte
+var (
+	//go:embed crd/crd.firewalld.fedoraproject.org_portrules.yaml
+	crdYAML []byte
+	//go:embed policy/policies.yaml
+	policies []byte
+	// RBAC is rbac.yaml: the service account of portrule-controller and its roles.
+	//go:embed rbac/rbac.yaml
+	RBAC []byte
+	// Namespace is namespace.yaml.
+	//go:embed namespace.yaml
+	Namespace []byte
+)
+
+// The names in the manifests.
+const (
+	// SystemNamespace is where portrule-controller's service account is.
+	SystemNamespace = "portrule-system"
+	// Name is the name of the service account and of the webhooks' Service.
+	Name = "portrule-controller"
+)
 
 // CustomResourceDefinition returns the CRD of PortRule, to be served under group.
+// Its two versions need a conversion webhook: see webhook.Conversion.
 func CustomResourceDefinition(group string) (*apiextensionsv1.CustomResourceDefinition, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(crdYAML, crd); err != nil {
@@ -24,4 +51,10 @@ func CustomResourceDefinition(group string) (*apiextensionsv1.CustomResourceDefi
 	crd.Spec.Group = group
 	crd.Name = crd.Spec.Names.Plural + "." + group
 	return crd, nil
+}
+
+// Policies returns the policies of R5 and R6 and their bindings as YAML, for the
+// PortRules of group.
+func Policies(group string) []byte {
+	return bytes.ReplaceAll(policies, []byte("apiGroups: ["+api.CRDGroup+"]"), []byte("apiGroups: ["+group+"]"))
 }

@@ -34,10 +34,25 @@ func binDir(t *testing.T) string {
 
 func TestScripts(t *testing.T) {
 	bin := binDir(t)
+	repository, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := exec.LookPath("compare") // testscript.Main has put it there
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BIN", bin)
+			env.Setenv("REPO", repository)
+			env.Defer(func() {
+				// a script that fails half-way leaves no lab behind
+				if out, err := exec.Command(self, "down", "--dir", filepath.Join(env.WorkDir, ".lab")).CombinedOutput(); err != nil {
+					t.Errorf("end the lab: %v: %s", err, out)
+				}
+			})
 			return nil
 		},
 	})

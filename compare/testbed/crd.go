@@ -1,0 +1,184 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"portrule.example/lab/api"
+	v2 "portrule.example/lab/api/v2"
+	"portrule.example/lab/compare/certs"
+	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/crd/manifests"
+	"portrule.example/lab/crd/webhook"
+)
+
+// processController is the name of the process of portrule-controller, of its log
+// and process id.
+const processController = "portrule-controller"
+
+// serveCRD makes the cluster serve api.CRDGroup from a CRD in the given set-up,
+// unless it has the CRD already.
+func (t *Testbed) serveCRD(ctx context.Context, setup CRDSetup) error {
+	crd, err := manifests.CustomResourceDefinition(api.CRDGroup)
+	if err != nil {
+		return err
+	}
+	err = t.client.Get(ctx, client.ObjectKeyFromObject(crd), crd.DeepCopy())
+	if err == nil {
+		t.warn("the CRD is one that the cluster had already: by which webhooks and policies it is guarded is not known")
+		return t.waitForCRD(ctx, crd.Name)
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("look for CustomResourceDefinition %s: %w", crd.Name, err)
+	}
+	roles, err := decode(ctx, append(append(bytes.Clone(manifests.Namespace), []byte("---\n")...), manifests.RBAC...))
+	if err != nil {
+		return err
+	}
+	if err := t.install(ctx, roles...); err != nil {
+		return err
+	}
+	where, err := t.startController(ctx, setup)
+	if err != nil {
+		return err
+	}
+	crd.Spec.Conversion = webhook.Conversion(apiextensionsv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
+	if err := t.install(ctx, crd); err != nil {
+		return err
+	}
+	if err := t.waitForController(ctx, where); err != nil {
+		return err
+	}
+	if err := t.waitForCRD(ctx, crd.Name); err != nil {
+		return err
+	}
+	return t.guard(ctx, setup, where)
+}
+
+// webhooks are where the webhooks are, and the CA of their certificate.
+type webhooks struct {
+	url string
+	// local is the same on this host.
+	local string
+	ca    *certs.CA
+}
+
+// startController starts portrule-controller, which answers the webhooks of the
+// set-up and leaves rules alone.
+func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhooks, error) {
+	program, err := cluster.Binary(processController)
+	if err != nil {
+		return nil, err
+	}
+	host, _ := t.provider.Address()
+	bind := bindAddress(host)
+	port, err := listenable(bind, 0)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := certs.NewCA("portrule-webhooks-ca")
+	if err != nil {
+		return nil, err
+	}
+	pair, err := ca.Serving(host, "localhost")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(t.group.Path(processController), 0o700); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(
+		os.WriteFile(t.group.Path(processController, "tls.crt"), pair.Cert, 0o600),
+		os.WriteFile(t.group.Path(processController, "tls.key"), pair.Key, 0o600),
+	); err != nil {
+		return nil, err
+	}
+	account, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, manifests.SystemNamespace, manifests.Name)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig := t.group.Path(processController + ".kubeconfig")
+	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: manifests.Name, Config: account}); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.controller, err = t.group.Supervise(processController, program,
+		"--kubeconfig="+kubeconfig,
+		"--controller=false",
+		"--webhooks="+strings.Join(setup.webhooks(), ","),
+		"--webhook-bind-address="+bind,
+		"--webhook-port="+strconv.Itoa(port),
+		"--cert-dir="+t.group.Path(processController),
+		"--health-probe-bind-address=0",
+	)
+	return &webhooks{
+		url:   "https://" + net.JoinHostPort(host, strconv.Itoa(port)),
+		local: "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)),
+		ca:    ca,
+	}, err
+}
+
+// waitForController waits until the webhooks answer, be it that a GET is not what
+// they want.
+func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error {
+	err := t.waitForHTTPS(ctx, where.ca, where.local+webhook.PathConvert, processController,
+		func(status int) bool { return status != http.StatusNotFound }, nil)
+	if tail := t.group.LogTail(processController, 3); err != nil && tail != "" {
+		err = fmt.Errorf("%w; it said last:\n%s", err, tail)
+	}
+	return err
+}
+
+// guard installs the policies and webhook configurations of the set-up, and waits
+// until a write passes all of them.
+func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) error {
+	var objects []client.Object
+	if setup.Policies {
+		policies, err := decode(ctx, manifests.Policies(api.CRDGroup))
+		if err != nil {
+			return err
+		}
+		objects = append(objects, policies...)
+	}
+	client := admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()}
+	options := webhook.Options{Group: api.CRDGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
+	if mutating := webhook.MutatingWebhookConfiguration(client, options); mutating != nil {
+		objects = append(objects, mutating)
+	}
+	if validating := webhook.ValidatingWebhookConfiguration(client, options); validating != nil {
+		objects = append(objects, validating)
+	}
+	if err := t.install(ctx, objects...); err != nil {
+		return err
+	}
+	if len(objects) == 0 {
+		return nil
+	}
+	// a mutating policy refuses writes of a kind that its kube-apiserver has not
+	// read the OpenAPI schema of, which it does every 5 s
+	var last error
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		last = t.clientset.Discovery().RESTClient().Post().
+			AbsPath("/apis", api.CRDGroup, v2.Version, "namespaces", "default", api.Resource).
+			Param("dryRun", "All").
+			Body([]byte(`{"apiVersion":"`+api.CRDGroup+`/v2","kind":"PortRule","metadata":{"generateName":"probe-"},`+
+				`"spec":{"service":"probe","endpoint":{"host":"localhost","port":1}}}`)).
+			SetHeader("Content-Type", "application/json").Do(ctx).Error()
+		return last == nil, nil
+	})
+	return explain(err, last, "the policies and webhooks")
+}

@@ -1,0 +1,65 @@
+package testbed
+
+import (
+	"fmt"
+	"strings"
+)
+
+// CRDSetup says by what the CRD states the rules of the contract. The schema is
+// always there, with R1 to R3, and so is the conversion webhook, which requests of
+// the storage version do not call.
+type CRDSetup struct {
+	// Policies adds R5 and R6 as admission policies.
+	Policies bool
+	// Webhooks adds R1 to R6 as validating and mutating webhooks; R4 is check-then-act.
+	Webhooks bool
+	// Reservation adds R4 as a webhook that reserves endpoints.
+	Reservation bool
+}
+
+// ParseCRDSetup reads the words policies, webhooks and reservation; schema, and no
+// word at all, mean neither.
+func ParseCRDSetup(words []string) (CRDSetup, error) {
+	var setup CRDSetup
+	for _, word := range words {
+		switch word {
+		case "schema":
+		case "policies":
+			setup.Policies = true
+		case "webhooks":
+			setup.Webhooks = true
+		case "reservation":
+			setup.Reservation = true
+		default:
+			return setup, fmt.Errorf("there is no CRD set-up %q: use schema, policies, webhooks or reservation", word)
+		}
+	}
+	return setup, nil
+}
+
+// Suffix is empty for the schema alone, and otherwise names what comes on top,
+// such as "+policies+webhooks".
+func (s CRDSetup) Suffix() string {
+	var suffix strings.Builder
+	for _, part := range []struct {
+		on   bool
+		name string
+	}{{s.Policies, "policies"}, {s.Webhooks, "webhooks"}, {s.Reservation, "reservation"}} {
+		if part.on {
+			suffix.WriteString("+" + part.name)
+		}
+	}
+	return suffix.String()
+}
+
+// webhooks are the names by which portrule-controller knows those of the set-up.
+func (s CRDSetup) webhooks() []string {
+	names := []string{"conversion"}
+	if s.Webhooks {
+		names = append(names, "validating", "mutating")
+	}
+	if s.Reservation {
+		names = append(names, "reservation")
+	}
+	return names
+}

@@ -1,0 +1,204 @@
+// Package crd serves PortRule from a CustomResourceDefinition.
+//
+// The kube-apiserver does the serving: manifests/ holds what it must be told, the
+// schema with its CEL rules and the policies. What they cannot say is done by the
+// program portrule-controller, which [Run] is: package webhook converts between
+// versions, validates and mutates, package controller puts rules into force.
+package crd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"portrule.example/lab/api"
+	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/crd/controller"
+	"portrule.example/lab/crd/manifests"
+	"portrule.example/lab/crd/webhook"
+)
+
+// UsageError is an error in the flags or arguments of a command.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without its class.
+func (e UsageError) Unwrap() error { return e.Err }
+
+// The webhooks, as --webhooks names them.
+const (
+	conversion  = "conversion"
+	validating  = "validating"
+	mutating    = "mutating"
+	reservation = "reservation"
+)
+
+var webhooks = []string{conversion, validating, mutating, reservation}
+
+type options struct {
+	group          string
+	kubeconfig     string
+	controller     bool
+	webhooks       []string
+	webhookAddress string
+	webhookPort    int
+	certDir        string
+	rotate         bool
+	metricsAddress string
+	healthAddress  string
+	leaderElection bool
+}
+
+// Run is the program portrule-controller. It returns when ctx ends or when it
+// cannot go on, and a [UsageError] if args are wrong.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "portrule-controller",
+		Short: "Puts PortRules into force, and answers the webhooks of the CRD",
+		Long: "portrule-controller renders each PortRule as an nftables script in a ConfigMap and sets its\n" +
+			"status. It runs against either group: the one that the CRD serves, or that of the aggregated\n" +
+			"server. For the CRD it also answers the webhooks: conversion between versions, validation,\n" +
+			"mutation, and the reservation of endpoints.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return UsageError{fmt.Errorf("it takes no arguments, got %q", strings.Join(args, " "))}
+			}
+			return nil
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return UsageError{err}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.group, "group", api.CRDGroup, "the API group of the PortRules")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig (default: the Pod's service account)")
+	flags.BoolVar(&o.controller, "controller", true, "put rules into force")
+	flags.StringSliceVar(&o.webhooks, "webhooks", nil, "the webhooks to answer: "+strings.Join(webhooks, ", ")+" (default: none)")
+	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "", "the address of the webhooks (default: all)")
+	flags.IntVar(&o.webhookPort, "webhook-port", 9443, "the port of the webhooks")
+	flags.StringVar(&o.certDir, "cert-dir", "/etc/portrule-controller/certs", "the directory of tls.crt and tls.key for the webhooks; new files are taken up without a restart")
+	flags.BoolVar(&o.rotate, "rotate-certificates", false, "keep the certificate in the Secret "+secretName+" valid, and its CA in the webhook configurations and the CRD")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "the address of the metrics, host:port; 0 for none. They are served by TLS to whoever may get /metrics")
+	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz, host:port; 0 for none")
+	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several controllers work; all of them answer webhooks")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+
+	ctrl.SetLogger(klog.NewKlogr())
+	return cmd.ExecuteContext(ctx)
+}
+
+func (o *options) check() error {
+	for _, name := range o.webhooks {
+		if !slices.Contains(webhooks, name) {
+			return fmt.Errorf("there is no webhook %q: use %s", name, strings.Join(webhooks, ", "))
+		}
+	}
+	if !o.controller && len(o.webhooks) == 0 {
+		return errors.New("nothing to do: name webhooks with --webhooks, or leave --controller on")
+	}
+	if o.rotate && len(o.webhooks) == 0 {
+		return errors.New("--rotate-certificates goes with --webhooks: the certificate is theirs")
+	}
+	return nil
+}
+
+func (o *options) run(ctx context.Context) error {
+	// an empty path means the service account of the Pod
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w; outside of a Pod name a kubeconfig with --kubeconfig", err)
+	}
+	// each write that a webhook checks costs it requests of its own: a limit here
+	// would be the limit of all writes. The API server's priority and fairness is
+	// there to protect it.
+	config.QPS = -1
+	scheme, err := controller.NewScheme(o.group)
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.metricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		Cache:                  cache.Options{ByObject: controller.CachedObjects()},
+		HealthProbeBindAddress: o.healthAddress,
+		LeaderElection:         o.leaderElection,
+		// one for each group: both controllers may run in one cluster
+		LeaderElectionID:              manifests.Name + "." + o.group,
+		LeaderElectionNamespace:       manifests.SystemNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return fmt.Errorf("make the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if o.controller {
+		if err := controller.Add(mgr, controller.Options{Group: o.group}); err != nil {
+			return fmt.Errorf("add the controller: %w", err)
+		}
+	}
+	if len(o.webhooks) > 0 {
+		if err := o.addWebhooks(mgr); err != nil {
+			return fmt.Errorf("add the webhooks: %w", err)
+		}
+	}
+	return mgr.Start(ctx)
+}
+
+// addWebhooks makes the manager answer the webhooks and say that it is ready when
+// it does.
+func (o *options) addWebhooks(mgr manager.Manager) error {
+	if err := v1.AddToScheme(mgr.GetScheme(), o.group); err != nil {
+		return err
+	}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.webhookAddress, Port: o.webhookPort, CertDir: o.certDir})
+	// R4 is a check of what is there now: a cache would be older
+	if err := webhook.Install(server, mgr.GetScheme(), mgr.GetAPIReader(), mgr.GetClient(), webhook.Options{
+		Group:       o.group,
+		Validating:  slices.Contains(o.webhooks, validating),
+		Mutating:    slices.Contains(o.webhooks, mutating),
+		Reservation: slices.Contains(o.webhooks, reservation),
+	}); err != nil {
+		return err
+	}
+	if o.rotate {
+		ready, err := rotate(mgr, o.group, o.certDir)
+		if err != nil {
+			return err
+		}
+		server = readyServer{server, ready}
+	}
+	if err := mgr.Add(server); err != nil {
+		return err
+	}
+	return mgr.AddReadyzCheck("webhooks", server.StartedChecker())
+}
