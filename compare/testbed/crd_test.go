@@ -141,7 +141,7 @@ func TestRatcheting(t *testing.T) {
 	eventually(t, "the tighter schema is served", func() error {
 		_, err := rules.Create(ctx, portRule(gvr, "ratchet-2", spec), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if !apierrors.IsInvalid(err) {
-			return fmt.Errorf("a rule of 500 replicas: %v", err)
+			return fmt.Errorf("a rule of 500 replicas is not invalid: %w", err)
 		}
 		return nil
 	})

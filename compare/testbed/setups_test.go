@@ -112,9 +112,9 @@ func answers(t *testing.T, bed *testbed.Testbed) string {
 			return fmt.Sprintf("accepted: requested by %q", created.GetAnnotations()[api.RequestedBy]), nil
 		}
 	}
-	patch := func(version, name, patch string) func(rulesOf) (string, error) {
+	patch := func(version, patch string) func(rulesOf) (string, error) {
 		return func(rules rulesOf) (string, error) {
-			patched, err := rules(version, "open").Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+			patched, err := rules(version, "open").Patch(ctx, "one", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 			if err != nil {
 				return "", err
 			}
@@ -135,11 +135,11 @@ func answers(t *testing.T, bed *testbed.Testbed) string {
 	ask("R2: a timeout and permanent, v2", create("v2", "open", "r2", with(with(v2(80), "timeoutSeconds", int64(60)), "permanent", true), nil))
 	ask("R6: a create", create("v2", "open", "one", v2(80), nil))
 	ask("R6: a create that forges, v1", create("v1", "open", "two", v1(81), map[string]string{api.RequestedBy: "mallory"}))
-	ask("R6: an update that forges", patch("v2", "one", fmt.Sprintf(`{"metadata":{"annotations":{%q:"mallory"}}}`, api.RequestedBy)))
-	ask("R6: an update that removes", patch("v2", "one", fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.RequestedBy)))
-	ask("R3: another port, v1", patch("v1", "one", `{"spec":{"port":82}}`))
-	ask("R3: another port, v2", patch("v2", "one", `{"spec":{"endpoint":{"port":82}}}`))
-	ask("R3: more replicas", patch("v2", "one", `{"spec":{"replicas":2}}`))
+	ask("R6: an update that forges", patch("v2", fmt.Sprintf(`{"metadata":{"annotations":{%q:"mallory"}}}`, api.RequestedBy)))
+	ask("R6: an update that removes", patch("v2", fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.RequestedBy)))
+	ask("R3: another port, v1", patch("v1", `{"spec":{"port":82}}`))
+	ask("R3: another port, v2", patch("v2", `{"spec":{"endpoint":{"port":82}}}`))
+	ask("R3: more replicas", patch("v2", `{"spec":{"replicas":2}}`))
 	ask("R4: the same endpoint", create("v2", "open", "again", v2(80), nil))
 	ask("R4: the same port by udp", create("v2", "open", "udp", with(v2(80), "endpoint", map[string]any{"host": "10.0.0.3", "port": int64(80), "protocol": "udp"}), nil))
 	ask("R4: the same endpoint, in another namespace", create("v2", "guarded", "one", with(v2(443), "endpoint", map[string]any{"host": "10.0.0.3", "port": int64(443)}), nil))

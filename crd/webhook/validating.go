@@ -69,12 +69,8 @@ func ratchet(errs, before field.ErrorList) field.ErrorList {
 // checkCreate checks what only the cluster knows: the namespace's policy (R5) and,
 // if the port is allowed, the other rules (R4).
 func (v *validator) checkCreate(ctx context.Context, namespace string, rule *v2.PortRule) (field.ErrorList, error) {
-	refusal, err := v.checkPort(ctx, namespace, rule.Spec.Endpoint.Port)
-	if err != nil {
-		return nil, err
-	}
-	if refusal != nil {
-		return field.ErrorList{refusal}, nil
+	if errs, err := v.checkPort(ctx, namespace, rule.Spec.Endpoint.Port); err != nil || len(errs) > 0 {
+		return errs, err
 	}
 	other, err := v.holder(ctx, namespace, rule)
 	if err != nil || other == nil {
@@ -94,7 +90,7 @@ func duplicate(rule, other *v2.PortRule) *field.Error {
 }
 
 // checkPort is R5: the namespace's annotation says which ports are allowed.
-func (v *validator) checkPort(ctx context.Context, namespace string, port int32) (refusal *field.Error, err error) {
+func (v *validator) checkPort(ctx context.Context, namespace string, port int32) (field.ErrorList, error) {
 	var ns corev1.Namespace
 	if err := v.reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
 		return nil, fmt.Errorf("read which ports namespace %q allows: %w", namespace, err)
@@ -107,12 +103,12 @@ func (v *validator) checkPort(ctx context.Context, namespace string, port int32)
 	allowed, err := api.ParsePorts(text)
 	if err != nil {
 		// Nobody knows what was meant, so nothing is allowed.
-		return field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v",
-			api.AllowedPorts, namespace, err)), nil
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v",
+			api.AllowedPorts, namespace, err))}, nil
 	}
 	if !allowed.Contain(port) {
-		return field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s",
-			port, namespace, text)), nil
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s",
+			port, namespace, text))}, nil
 	}
 	return nil, nil
 }

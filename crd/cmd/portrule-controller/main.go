@@ -15,8 +15,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	err := crd.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
 	if err == nil {
 		return
 	}
