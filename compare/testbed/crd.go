@@ -3,6 +3,7 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,9 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"portrule.example/lab/api"
@@ -144,7 +148,7 @@ func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error 
 }
 
 // guard installs the policies and webhook configurations of the set-up, and waits
-// until a write passes all of them.
+// until they are in force.
 func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) error {
 	var objects []client.Object
 	if setup.Policies {
@@ -165,20 +169,60 @@ func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) er
 	if err := t.install(ctx, objects...); err != nil {
 		return err
 	}
-	if len(objects) == 0 {
+	if !setup.Policies && !setup.Webhooks {
 		return nil
 	}
-	// a mutating policy refuses writes of a kind that its kube-apiserver has not
-	// read the OpenAPI schema of, which it does every 5 s
-	var last error
+	return t.waitForGuards(ctx)
+}
+
+// waitForGuards waits until the policies and webhooks are in force. The
+// kube-apiserver takes up a policy within a second, and a mutating policy refuses
+// writes of a kind whose OpenAPI schema it has not read yet, which it does every
+// 5 s. So a rule that R5 forbids must be refused for that, and one that it allows
+// must come back with R6's annotation.
+func (t *Testbed) waitForGuards(ctx context.Context) error {
+	const what = "the policies and webhooks"
+	last := errors.New("they do not answer")
+	if err := t.allowPorts(ctx, ptr.To("2")); err != nil {
+		return err
+	}
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
-		last = t.clientset.Discovery().RESTClient().Post().
-			AbsPath("/apis", api.CRDGroup, v2.Version, "namespaces", "default", api.Resource).
-			Param("dryRun", "All").
-			Body([]byte(`{"apiVersion":"`+api.CRDGroup+`/v2","kind":"PortRule","metadata":{"generateName":"probe-"},`+
-				`"spec":{"service":"probe","endpoint":{"host":"localhost","port":1}}}`)).
-			SetHeader("Content-Type", "application/json").Do(ctx).Error()
+		_, last = t.probe(ctx)
+		return apierrors.IsInvalid(last) || apierrors.IsForbidden(last), nil
+	})
+	if last == nil {
+		last = errors.New("a rule that R5 forbids is accepted")
+	}
+	if err := errors.Join(explain(err, last, what), t.allowPorts(ctx, nil)); err != nil {
+		return err
+	}
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
+		var body []byte
+		if body, last = t.probe(ctx); last == nil && !bytes.Contains(body, []byte(api.RequestedBy)) {
+			last = errors.New("a rule is accepted without the annotation of R6")
+		}
 		return last == nil, nil
 	})
-	return explain(err, last, "the policies and webhooks")
+	return explain(err, last, what)
+}
+
+// allowPorts sets the annotation of R5 on the namespace in which probe asks, or
+// removes it.
+func (t *Testbed) allowPorts(ctx context.Context, ports *string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AllowedPorts: ports}}})
+	if err != nil {
+		return err
+	}
+	_, err = t.clientset.CoreV1().Namespaces().Patch(ctx, manifests.SystemNamespace, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// probe asks whether a rule of port 1 could be made.
+func (t *Testbed) probe(ctx context.Context) ([]byte, error) {
+	return t.clientset.Discovery().RESTClient().Post().
+		AbsPath("/apis", api.CRDGroup, v2.Version, "namespaces", manifests.SystemNamespace, api.Resource).
+		Param("dryRun", "All").
+		SetHeader("Content-Type", "application/json").
+		Body([]byte(`{"apiVersion":"` + api.CRDGroup + `/v2","kind":"PortRule","metadata":{"generateName":"probe-"},` +
+			`"spec":{"service":"probe","endpoint":{"host":"localhost","port":1}}}`)).Do(ctx).Raw()
 }
