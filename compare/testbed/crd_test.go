@@ -3,7 +3,9 @@ package testbed_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -289,9 +291,10 @@ func TestController(t *testing.T) {
 			if err := bed.Namespaces(ctx, namespace); err != nil {
 				t.Fatal(err)
 			}
+			health := "127.0.0.1:" + freePort(t)
 			controller, err := group.Start("controller-"+impl, program,
 				"--group="+gvr.Group, "--kubeconfig="+group.Path("portrule-controller.kubeconfig"),
-				"--leader-elect", "--health-probe-bind-address=0")
+				"--leader-elect", "--health-probe-bind-address="+health)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -303,6 +306,19 @@ func TestController(t *testing.T) {
 					t.Errorf("asked to stop, it says %v, want that it ended well:\n%s", controller.Err(), group.LogTail("controller-"+impl, 5))
 				}
 			}()
+			for _, path := range []string{"/healthz", "/readyz"} {
+				eventually(t, path+" is well", func() error {
+					response, err := http.Get("http://" + health + path)
+					if err != nil {
+						return err
+					}
+					defer response.Body.Close()
+					if response.StatusCode != http.StatusOK {
+						return errors.New(response.Status)
+					}
+					return nil
+				})
+			}
 			rules := clientIn(t, bed.Admin, gvr, namespace)
 			ready := func(name string, generation int64) func() error {
 				return func() error {
