@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,20 +158,7 @@ func TestRatcheting(t *testing.T) {
 // and all comes back by itself. A new certificate is taken up without a restart.
 func TestWebhooksComeAndGo(t *testing.T) {
 	ctx := t.Context()
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
-	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{}), group, testbed.CRDSetup{Webhooks: true}, func(string) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := bed.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	bed, group := startBed(t, cluster.EmbeddedOptions{}, testbed.CRDSetup{Webhooks: true})
 	if err := bed.Namespaces(ctx, namespace); err != nil {
 		t.Fatal(err)
 	}
@@ -190,13 +176,14 @@ func TestWebhooksComeAndGo(t *testing.T) {
 	// it is killed again
 	pid := 0
 	eventually(t, "a write is refused while the webhooks are away", func() error {
+		var err error
 		if pid, err = group.PID("portrule-controller"); err != nil {
 			return err
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return err
 		}
-		err := create(metav1.DryRunAll)
+		err = create(metav1.DryRunAll)
 		if err == nil || !strings.Contains(err.Error(), `failed calling webhook "`) {
 			return fmt.Errorf("the answer is %w", err)
 		}
@@ -263,20 +250,7 @@ func rotate(t *testing.T, bed *testbed.Testbed, group *process.Group) {
 // writes for a rule is all that it ever writes, until the rule changes.
 func TestController(t *testing.T) {
 	ctx := t.Context()
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
-	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: true}), group, testbed.CRDSetup{}, func(string) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := bed.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	bed, group := startBed(t, cluster.EmbeddedOptions{AuditLog: true}, testbed.CRDSetup{})
 	program, err := cluster.Binary("portrule-controller")
 	if err != nil {
 		t.Fatal(err)

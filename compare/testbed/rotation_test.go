@@ -19,7 +19,6 @@ import (
 	"portrule.example/lab/api"
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
-	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/testbed"
 )
 
@@ -28,20 +27,7 @@ import (
 // reads it. That kubelet then writes the files is not for this control plane.
 func TestCertificateRotation(t *testing.T) {
 	ctx := t.Context()
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
-	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{}), group, testbed.CRDSetup{Webhooks: true}, func(string) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := bed.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	bed, group := startBed(t, cluster.EmbeddedOptions{}, testbed.CRDSetup{Webhooks: true})
 	clientset, err := kubernetes.NewForConfig(bed.Admin)
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,6 @@ import (
 
 	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
-	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/testbed"
 )
 
@@ -32,20 +31,7 @@ func TestCRDSetups(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer group.Close()
-			bed, err := testbed.Start(t.Context(), cluster.NewEmbedded(group, cluster.EmbeddedOptions{}), group, setup, func(string) {})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := bed.Stop(); err != nil {
-					t.Error(err)
-				}
-			}()
+			bed, _ := startBed(t, cluster.EmbeddedOptions{}, setup)
 			got := answers(t, bed)
 			golden := filepath.Join("testdata", "messages-"+words[0]+".txt")
 			if *update {

@@ -111,6 +111,30 @@ func refusals() []string {
 	return lines
 }
 
+// startBed starts a testbed of the test's own, for what would disturb the others.
+func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSetup) (*testbed.Testbed, *process.Group) {
+	t.Helper()
+	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := group.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	bed, err := testbed.Start(t.Context(), cluster.NewEmbedded(group, options), group, setup, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bed.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return bed, group
+}
+
 // forEach runs a feature against each implementation as the administrator.
 func forEach(t *testing.T, name string, assess func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, cfg *rest.Config, gvr schema.GroupVersionResource)) {
 	for impl, gvr := range implementations {
