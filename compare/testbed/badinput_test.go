@@ -113,7 +113,9 @@ func TestBadReviews(t *testing.T) {
 			t.Errorf("%s: %v", c.what, err)
 			continue
 		}
-		response.Body.Close()
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
 		if response.StatusCode != c.code {
 			t.Errorf("%s: %s, want %d", c.what, response.Status, c.code)
 		}
