@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"portrule.example/lab/api"
@@ -113,11 +114,12 @@ func FuzzConvert(f *testing.F) {
 
 func checkConverted(t *testing.T, handler http.Handler, from, to []byte, desired string) {
 	t.Helper()
+	// read as the API server does, which tells upper from lower case
 	var source, converted metav1.PartialObjectMetadata
-	if err := json.Unmarshal(from, &source); err != nil {
+	if err := utiljson.Unmarshal(from, &source); err != nil {
 		t.Fatalf("%s was converted: %v", from, err)
 	}
-	if err := json.Unmarshal(to, &converted); err != nil {
+	if err := utiljson.Unmarshal(to, &converted); err != nil {
 		t.Fatalf("%s: %v", to, err)
 	}
 	if converted.APIVersion != desired || converted.Kind != api.Kind {
@@ -136,7 +138,7 @@ func checkConverted(t *testing.T, handler http.Handler, from, to []byte, desired
 		t.Fatalf("converted back and forth:\n got %s\nwant %s", again.ConvertedObjects, to)
 	}
 	var returned metav1.PartialObjectMetadata
-	if err := json.Unmarshal(back.ConvertedObjects[0].Raw, &returned); err != nil || !reflect.DeepEqual(returned.ObjectMeta, converted.ObjectMeta) {
+	if err := utiljson.Unmarshal(back.ConvertedObjects[0].Raw, &returned); err != nil || !reflect.DeepEqual(returned.ObjectMeta, converted.ObjectMeta) {
 		t.Fatalf("the metadata changed on the way back (%v):\n got %s\nwant %s", err, back.ConvertedObjects[0].Raw, to)
 	}
 }
