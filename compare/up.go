@@ -224,9 +224,9 @@ func runDown(ctx context.Context, flags upFlags, stderr io.Writer) error {
 		return fmt.Errorf("end the lab, process %d: %w", pid, err)
 	}
 	for deadline := time.Now().Add(downTimeout); time.Now().Before(deadline); {
-		owner, err := process.Owner(flags.dir)
-		if err != nil || owner == 0 {
-			return err
+		// the directory goes last, after the programs and the files in it
+		if _, err := os.Stat(flags.dir); errors.Is(err, os.ErrNotExist) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
