@@ -71,13 +71,14 @@ test: build ## Run the tests, those on a real control plane included
 verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it
 
 .PHONY: generate
-generate: ## Write what is generated: deepcopy functions, the CRD, OpenAPI definitions, webhook configurations
+generate: ## Write what is generated: protobuf and deepcopy functions, the CRD, OpenAPI definitions, webhook configurations
+	api/generate-protobuf.sh
 	$(CONTROLLER_GEN) object paths=./api/...
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=crd/manifests/crd
+	$(CONTROLLER_GEN) crd paths="./api/v1;./api/v2" output:crd:dir=crd/manifests/crd
 	go tool openapi-gen --go-header-file /dev/null --report-filename /dev/null \
 		--output-model-name-file zz_generated.model_name.go \
 		--output-dir aggregated/openapi --output-pkg portrule.example/lab/aggregated/openapi \
-		--output-file zz_generated.openapi.go ./api/v1 ./api/v2
+		--output-file zz_generated.openapi.go ./api/v1 ./api/v2 ./api/callerreview
 	go test ./crd/manifests -run TestWebhookManifest -update
 
 .PHONY: update-format

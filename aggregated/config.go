@@ -2,15 +2,20 @@ package aggregated
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	endpointsopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"portrule.example/lab/aggregated/openapi"
+	"portrule.example/lab/aggregated/probe"
+	registrycallerreview "portrule.example/lab/aggregated/registry/callerreview"
 	"portrule.example/lab/aggregated/registry/portrule"
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/callerreview"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )
@@ -18,17 +23,24 @@ import (
 // Config is all that a server is made of.
 type Config struct {
 	Generic *genericapiserver.RecommendedConfig
+	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint.
+	UniqueEndpoints bool
+	// ProbeAllow are addresses that the subresource probe dials although it would
+	// refuse them.
+	ProbeAllow []netip.Prefix
 }
 
 // CompletedConfig is a Config whose absent fields are filled in. Only
 // [Config.Complete] makes one.
 type CompletedConfig struct {
-	generic genericapiserver.CompletedConfig
+	generic         genericapiserver.CompletedConfig
+	uniqueEndpoints bool
+	probeAllow      []netip.Prefix
 }
 
 // Complete fills in what is absent and derivable.
 func (c *Config) Complete() CompletedConfig {
-	return CompletedConfig{generic: c.Generic.Complete()}
+	return CompletedConfig{generic: c.Generic.Complete(), uniqueEndpoints: c.UniqueEndpoints, probeAllow: c.ProbeAllow}
 }
 
 // New makes the server and installs the API group.
@@ -37,18 +49,39 @@ func (c CompletedConfig) New() (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the generic API server: %w", err)
 	}
-	rules, status, err := portrule.NewStorage(scheme, c.generic.RESTOptionsGetter)
+	rules, reservations, err := portrule.NewStorage(portrule.Options{
+		Scheme:          scheme,
+		Getter:          c.generic.RESTOptionsGetter,
+		UniqueEndpoints: c.uniqueEndpoints,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make the storage of %s: %w", api.Resource, err)
 	}
-
-	group := genericapiserver.NewDefaultAPIGroupInfo(api.Group, scheme, metav1.ParameterCodec, codecs)
-	for _, version := range []string{v1.Version, v2.Version} {
-		group.VersionedResourcesStorageMap[version] = map[string]rest.Storage{
-			api.Resource:             rules,
-			api.Resource + "/status": status,
+	if reservations != nil {
+		// the server is ready once this has returned
+		err := generic.AddPostStartHook("reserve-endpoints", func(ctx genericapiserver.PostStartHookContext) error {
+			reservations.Start(ctx)
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
+
+	// Query parameters are read by this server's scheme, which knows those of probe.
+	group := genericapiserver.NewDefaultAPIGroupInfo(api.Group, scheme, runtime.NewParameterCodec(scheme), codecs)
+	prober := &probe.Prober{Rules: probe.Rules{Allow: c.probeAllow}}
+	resources := map[string]rest.Storage{
+		api.Resource:               rules,
+		api.Resource + "/status":   portrule.NewStatusREST(rules),
+		api.Resource + "/scale":    portrule.NewScaleREST(rules),
+		api.Resource + "/nftables": portrule.NewNFTablesREST(rules),
+		api.Resource + "/probe":    portrule.NewProbeREST(rules, prober),
+	}
+	group.VersionedResourcesStorageMap[v1.Version] = resources
+	group.VersionedResourcesStorageMap[v2.Version] = maps.Clone(resources)
+	// what is new comes in the newest version alone
+	group.VersionedResourcesStorageMap[v2.Version][callerreview.Resource] = registrycallerreview.NewREST(authenticatorOf)
 	if err := generic.InstallAPIGroup(&group); err != nil {
 		return nil, fmt.Errorf("install %s: %w", api.Group, err)
 	}

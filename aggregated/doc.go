@@ -9,6 +9,8 @@
 //  3. [Server] (server.go) has the API group installed and runs.
 //
 // What happens to an object between the request and etcd is in registry/portrule:
-// the strategy decides, the storage keeps. config/ holds what a cluster must know
-// about the server: its RBAC rules and its APIService.
+// the strategy decides, the storage keeps, and each subresource is a type of its own.
+// registry/reservation makes endpoints unique, registry/callerreview answers a kind
+// that is never stored, admission/allowedports asks the namespace. manifests holds
+// what a cluster must know about the server: its RBAC rules and its APIServices.
 package aggregated

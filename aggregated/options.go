@@ -9,10 +9,13 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	cliflag "k8s.io/component-base/cli/flag"
 	basecompatibility "k8s.io/component-base/compatibility"
 
+	"portrule.example/lab/aggregated/admission/allowedports"
+	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
 )
 
@@ -29,15 +32,25 @@ type Options struct {
 	Recommended *genericoptions.RecommendedOptions
 	// Globals holds the effective version and the feature gates of this process.
 	Globals basecompatibility.ComponentGlobalsRegistry
+	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint. All
+	// replicas must agree on it.
+	UniqueEndpoints bool
+	// ProbeAllow are the CIDRs that the subresource probe dials although they are
+	// loopback, link-local or otherwise refused.
+	ProbeAllow []string
 }
 
 // NewOptions returns the defaults.
 func NewOptions() *Options {
 	o := &Options{
-		Recommended: genericoptions.NewRecommendedOptions(defaultEtcdPrefix, codecs.LegacyCodec(storageVersion)),
-		Globals:     compatibility.DefaultComponentGlobalsRegistry,
+		// the codec is made once the flags have said which: see Config
+		Recommended:     genericoptions.NewRecommendedOptions(defaultEtcdPrefix, nil),
+		Globals:         compatibility.DefaultComponentGlobalsRegistry,
+		UniqueEndpoints: true,
 	}
-	o.Recommended.Etcd.StorageConfig.EncodeVersioner = runtime.NewMultiGroupVersioner(storageVersion, schema.GroupKind{Group: api.Group})
+	o.Recommended.Etcd.DefaultStorageMediaType = runtime.ContentTypeProtobuf
+	allowedports.Register(o.Recommended.Admission.Plugins)
+	o.Recommended.Admission.RecommendedPluginOrder = append(o.Recommended.Admission.RecommendedPluginOrder, allowedports.PluginName)
 	// No certificate is made up: see Validate.
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
 	return o
@@ -58,6 +71,12 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	r.EgressSelector.AddFlags(fss.FlagSet("egress selector"))
 	r.Traces.AddFlags(fss.FlagSet("tracing"))
 	o.Globals.AddFlags(fss.FlagSet("versions and feature gates"))
+	fs := fss.FlagSet("portrules")
+	fs.BoolVar(&o.UniqueEndpoints, "unique-endpoints", o.UniqueEndpoints,
+		"Refuse a PortRule whose endpoint another one in its namespace has. All replicas must agree on it.")
+	fs.StringSliceVar(&o.ProbeAllow, "probe-allow-cidr", o.ProbeAllow,
+		"Addresses, such as 127.0.0.2/32, that portrules/probe dials although it would refuse them: "+
+			"loopback, link-local, multicast and cloud metadata.")
 	return fss
 }
 
@@ -65,6 +84,9 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 func (o *Options) Validate() error {
 	errs := o.Recommended.Validate()
 	errs = append(errs, o.Globals.Validate()...)
+	if _, err := probe.ParseAllow(o.ProbeAllow); err != nil {
+		errs = append(errs, fmt.Errorf("--probe-allow-cidr: %w", err))
+	}
 	// k8s.io/apiserver would make a self-signed certificate. The kube-apiserver
 	// verifies this server against its APIService's caBundle, which cannot hold
 	// what each start makes anew.
@@ -83,10 +105,29 @@ func (o *Options) Config() (*Config, error) {
 	generic := genericapiserver.NewRecommendedConfig(codecs)
 	generic.EffectiveVersion = o.Globals.EffectiveVersionFor(basecompatibility.DefaultKubeComponent)
 	generic.FeatureGate = o.Globals.FeatureGateFor(basecompatibility.DefaultKubeComponent)
+	etcd := o.Recommended.Etcd
+	var err error
+	etcd.StorageConfig.Codec, etcd.StorageConfig.EncodeVersioner, err = serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+		StorageMediaType:  etcd.DefaultStorageMediaType,
+		StorageSerializer: codecs,
+		StorageVersion:    storageVersion,
+		MemoryVersion:     schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--storage-media-type: %w", err)
+	}
 	// before ApplyTo: the authentication options add their security definitions
 	describe(generic)
 	if err := o.Recommended.ApplyTo(generic); err != nil {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
-	return &Config{Generic: generic}, nil
+	recognise(&generic.Authentication)
+	if err := generic.AddPostStartHook("client-ca", awaitClientCA(generic)); err != nil {
+		return nil, err
+	}
+	allow, err := probe.ParseAllow(o.ProbeAllow)
+	if err != nil {
+		return nil, err
+	}
+	return &Config{Generic: generic, UniqueEndpoints: o.UniqueEndpoints, ProbeAllow: allow}, nil
 }

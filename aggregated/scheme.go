@@ -1,13 +1,16 @@
 package aggregated
 
 import (
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
+	"portrule.example/lab/aggregated/registry/portrule"
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/callerreview"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )
@@ -29,6 +32,9 @@ func init() {
 	for _, s := range []*runtime.Scheme{served, scheme} {
 		utilruntime.Must(v1.AddToScheme(s, api.Group))
 		utilruntime.Must(v2.AddToScheme(s, api.Group))
+		utilruntime.Must(callerreview.AddToScheme(s, api.Group))
+		utilruntime.Must(portrule.AddProbeOptions(s))
+		utilruntime.Must(autoscalingv1.AddToScheme(s))
 	}
 	utilruntime.Must(v1.RegisterConversions(scheme))
 	utilruntime.Must(scheme.SetVersionPriority(storageVersion, schema.GroupVersion{Group: api.Group, Version: v1.Version}))
@@ -36,7 +42,10 @@ func init() {
 	// The hub is v2 itself, registered a second time as the internal version:
 	// converting between the two is a change of apiVersion.
 	hub := schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal}
-	scheme.AddKnownTypes(hub, &v2.PortRule{}, &v2.PortRuleList{})
+	scheme.AddKnownTypes(hub, &v2.PortRule{}, &v2.PortRuleList{}, &callerreview.CallerReview{})
+	// The same goes for the kind of the scale subresource.
+	scheme.AddKnownTypes(schema.GroupVersion{Group: autoscalingv1.GroupName, Version: runtime.APIVersionInternal}, &autoscalingv1.Scale{})
+	utilruntime.Must(portrule.AddFieldLabels(scheme))
 
 	// What every API server answers with, whatever its groups: the options of
 	// requests as v1 of the core group, and the unversioned types of errors and

@@ -143,7 +143,7 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	started := time.Now()
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, flags.setup, show.Step)
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, testbed.Alike(flags.setup), show.Step)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,9 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	}
 	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: append([]string{}, bed.Warnings...)}
 	var warnings []string
-	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential, flags.setup.Suffix())
+	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential, map[string]string{
+		bench.CRD: flags.setup.Suffix(), bench.Aggregated: testbed.Alike(flags.setup).AggregatedSuffix(),
+	})
 	result.Warnings = append(result.Warnings, warnings...)
 	return samples, result, err
 }

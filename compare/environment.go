@@ -23,6 +23,7 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.Cluster = flags.cluster.kind
 	e.Kubernetes = bed.Kubernetes
 	e.CRD = "schema" + flags.setup.Suffix()
+	e.UniqueEndpoints = !testbed.Alike(flags.setup).SharedEndpoints
 	e.Go = runtime.Version()
 	e.OS = runtime.GOOS + "/" + runtime.GOARCH
 	e.Cores = runtime.NumCPU()

@@ -123,7 +123,7 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	say := func(step string) { fmt.Fprintln(stdout, step) }
-	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: flags.auditLog}), group, flags.setup, say)
+	bed, err := testbed.Start(ctx, cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: flags.auditLog}), group, testbed.Setup{CRD: flags.setup}, say)
 	if err != nil {
 		return err
 	}
@@ -138,6 +138,9 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 		cluster.Context{Name: benchUser, Config: user},
 	); err != nil {
 		return err
+	}
+	if target := bed.Target(); target.IsValid() {
+		say(fmt.Sprintf("portrules/probe may dial host %s port %d, where something listens", target.Addr(), target.Port()))
 	}
 	say(fmt.Sprintf("control plane ready after %.1f s, both implementations %.1f s later",
 		bed.Ready.ControlPlane.Seconds(), bed.Ready.Implementations.Seconds()))

@@ -8,21 +8,167 @@ package openapi
 import (
 	common "k8s.io/kube-openapi/pkg/common"
 	spec "k8s.io/kube-openapi/pkg/validation/spec"
+	callerreview "portrule.example/lab/api/callerreview"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )
 
 func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	return map[string]common.OpenAPIDefinition{
-		v1.PortRule{}.OpenAPIModelName():       schema_portruleexample_lab_api_v1_PortRule(ref),
-		v1.PortRuleList{}.OpenAPIModelName():   schema_portruleexample_lab_api_v1_PortRuleList(ref),
-		v1.PortRuleSpec{}.OpenAPIModelName():   schema_portruleexample_lab_api_v1_PortRuleSpec(ref),
-		v1.PortRuleStatus{}.OpenAPIModelName(): schema_portruleexample_lab_api_v1_PortRuleStatus(ref),
-		v2.Endpoint{}.OpenAPIModelName():       schema_portruleexample_lab_api_v2_Endpoint(ref),
-		v2.PortRule{}.OpenAPIModelName():       schema_portruleexample_lab_api_v2_PortRule(ref),
-		v2.PortRuleList{}.OpenAPIModelName():   schema_portruleexample_lab_api_v2_PortRuleList(ref),
-		v2.PortRuleSpec{}.OpenAPIModelName():   schema_portruleexample_lab_api_v2_PortRuleSpec(ref),
-		v2.PortRuleStatus{}.OpenAPIModelName(): schema_portruleexample_lab_api_v2_PortRuleStatus(ref),
+		callerreview.CallerReview{}.OpenAPIModelName():       schema_portruleexample_lab_api_callerreview_CallerReview(ref),
+		callerreview.CallerReviewStatus{}.OpenAPIModelName(): schema_portruleexample_lab_api_callerreview_CallerReviewStatus(ref),
+		callerreview.UserInfo{}.OpenAPIModelName():           schema_portruleexample_lab_api_callerreview_UserInfo(ref),
+		v1.PortRule{}.OpenAPIModelName():                     schema_portruleexample_lab_api_v1_PortRule(ref),
+		v1.PortRuleList{}.OpenAPIModelName():                 schema_portruleexample_lab_api_v1_PortRuleList(ref),
+		v1.PortRuleSpec{}.OpenAPIModelName():                 schema_portruleexample_lab_api_v1_PortRuleSpec(ref),
+		v1.PortRuleStatus{}.OpenAPIModelName():               schema_portruleexample_lab_api_v1_PortRuleStatus(ref),
+		v2.Endpoint{}.OpenAPIModelName():                     schema_portruleexample_lab_api_v2_Endpoint(ref),
+		v2.PortRule{}.OpenAPIModelName():                     schema_portruleexample_lab_api_v2_PortRule(ref),
+		v2.PortRuleList{}.OpenAPIModelName():                 schema_portruleexample_lab_api_v2_PortRuleList(ref),
+		v2.PortRuleSpec{}.OpenAPIModelName():                 schema_portruleexample_lab_api_v2_PortRuleSpec(ref),
+		v2.PortRuleStatus{}.OpenAPIModelName():               schema_portruleexample_lab_api_v2_PortRuleStatus(ref),
+	}
+}
+
+func schema_portruleexample_lab_api_callerreview_CallerReview(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "CallerReview is answered with the caller's identity as the server sees it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref("k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta"),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the answer. What a request says here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(callerreview.CallerReviewStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			"k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta", callerreview.CallerReviewStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_portruleexample_lab_api_callerreview_CallerReviewStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "CallerReviewStatus says who the server takes the caller for, and why.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"authenticator": {
+						SchemaProps: spec.SchemaProps{
+							Description: "authenticator that recognised the caller.\n\nPossible enum values:\n - `\"Anonymous\"` : the caller showed nothing.\n - `\"ClientCertificate\"` : the caller showed a certificate of the cluster's client CA.\n - `\"Impersonation\"` : the caller, authenticated otherwise, asked this server itself to act as somebody else.\n - `\"RequestHeader\"` : the caller came through the kube-apiserver, which had authenticated it and named it in headers. Its front-proxy client certificate vouches for them.\n - `\"TokenReview\"` : the caller sent a bearer token, which the kube-apiserver was asked about.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Anonymous", "ClientCertificate", "Impersonation", "RequestHeader", "TokenReview"},
+						},
+					},
+					"userInfo": {
+						SchemaProps: spec.SchemaProps{
+							Description: "userInfo is what authorization, admission and audit know the caller as.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(callerreview.UserInfo{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			callerreview.UserInfo{}.OpenAPIModelName()},
+	}
+}
+
+func schema_portruleexample_lab_api_callerreview_UserInfo(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "UserInfo is an identity, in the shape that authentication.k8s.io/v1 gives it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"username": {
+						SchemaProps: spec.SchemaProps{
+							Description: "username, unique among the users of a cluster.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"uid": {
+						SchemaProps: spec.SchemaProps{
+							Description: "uid tells users of one name apart that follow one another.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"groups": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "groups that the user is a member of.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Default: "",
+										Type:    []string{"string"},
+										Format:  "",
+									},
+								},
+							},
+						},
+					},
+					"extra": {
+						SchemaProps: spec.SchemaProps{
+							Description: "extra is what else the authenticator said.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type: []string{"array"},
+										Items: &spec.SchemaOrArray{
+											Schema: &spec.Schema{
+												SchemaProps: spec.SchemaProps{
+													Default: "",
+													Type:    []string{"string"},
+													Format:  "",
+												},
+											},
+										},
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
 	}
 }
 

@@ -20,6 +20,7 @@ func Validate(rule *PortRule) field.ErrorList {
 var fieldNames = strings.NewReplacer(
 	"spec.service", "spec.name",
 	"spec.endpoint.", "spec.",
+	"spec.endpoint", "spec",
 	"spec.permanent", "spec.isPremanent",
 )
 

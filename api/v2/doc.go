@@ -18,5 +18,6 @@
 // +kubebuilder:object:generate=true
 // +groupName=crd.firewalld.fedoraproject.org
 // +k8s:openapi-gen=true
+// +k8s:protobuf-gen=package
 // +k8s:openapi-model-package=org.fedoraproject.firewalld.v2
 package v2

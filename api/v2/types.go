@@ -38,13 +38,13 @@ const (
 type PortRule struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 
 	// spec is what the nodes should do.
-	Spec PortRuleSpec `json:"spec"`
+	Spec PortRuleSpec `json:"spec" protobuf:"bytes,2,opt,name=spec"`
 	// status is what the nodes do. It is written through the status subresource only.
 	// +optional
-	Status PortRuleStatus `json:"status,omitempty,omitzero"`
+	Status PortRuleStatus `json:"status,omitempty,omitzero" protobuf:"bytes,3,opt,name=status"`
 }
 
 // PortRuleSpec says which port to open, towards which host, and for how long.
@@ -56,25 +56,25 @@ type PortRuleSpec struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="must be a DNS-1123 label: lower case letters, digits and '-', starting and ending with a letter or digit"
-	Service string `json:"service"`
+	Service string `json:"service" protobuf:"bytes,1,opt,name=service"`
 
 	// endpoint that the nodes open the port towards. It cannot be changed: make
 	// another rule.
 	//
 	// +required
-	Endpoint Endpoint `json:"endpoint"`
+	Endpoint Endpoint `json:"endpoint" protobuf:"bytes,2,opt,name=endpoint"`
 
 	// permanent keeps the rule across reloads of the firewall. Absent means false.
 	//
 	// +optional
-	Permanent *bool `json:"permanent,omitempty"`
+	Permanent *bool `json:"permanent,omitempty" protobuf:"varint,3,opt,name=permanent"`
 
 	// timeoutSeconds removes the rule after this many seconds, at least 1. Absent
 	// means that the rule stays. A rule with a timeout cannot be permanent.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
-	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
+	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty" protobuf:"varint,4,opt,name=timeoutSeconds"`
 
 	// replicas is the number of nodes that should carry the rule, 0 to 100. Absent
 	// means 1.
@@ -83,10 +83,12 @@ type PortRuleSpec struct {
 	// +default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
-	Replicas *int32 `json:"replicas,omitempty"`
+	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,5,opt,name=replicas"`
 }
 
 // Endpoint is where a port leads.
+//
+// +protobuf.options.(gogoproto.goproto_stringer)=false
 type Endpoint struct {
 	// host is an IPv4 address, an IPv6 address in canonical form, or a DNS-1123
 	// subdomain. Each endpoint has one spelling, so a host of digits and dots alone
@@ -96,7 +98,7 @@ type Endpoint struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="isIP(self) ? ip.isCanonical(self) : (!self.matches('^[0-9.]+$') && !format.dns1123Subdomain().validate(self).hasValue())",message="must be an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
-	Host string `json:"host"`
+	Host string `json:"host" protobuf:"bytes,1,opt,name=host"`
 
 	// port, 1 to 65535.
 	//
@@ -104,14 +106,14 @@ type Endpoint struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
-	Port int32 `json:"port"`
+	Port int32 `json:"port" protobuf:"varint,2,opt,name=port"`
 
 	// protocol is tcp, udp, sctp or dccp. Absent means tcp.
 	//
 	// +optional
 	// +default="tcp"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable"
-	Protocol Protocol `json:"protocol,omitempty"`
+	Protocol Protocol `json:"protocol,omitempty" protobuf:"bytes,3,opt,name=protocol,casttype=Protocol"`
 }
 
 // String returns the endpoint in its one spelling, such as tcp/10.0.0.3/80: two
@@ -126,18 +128,18 @@ type PortRuleStatus struct {
 	// describes. Absent means that no controller has seen the object yet.
 	//
 	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
 
 	// replicas is the number of nodes that carry the rule.
 	//
 	// +optional
-	Replicas int32 `json:"replicas,omitempty"`
+	Replicas int32 `json:"replicas,omitempty" protobuf:"varint,2,opt,name=replicas"`
 
 	// selector selects the nodes that carry the rule, as a label selector in its
 	// string form.
 	//
 	// +optional
-	Selector string `json:"selector,omitempty"`
+	Selector string `json:"selector,omitempty" protobuf:"bytes,3,opt,name=selector"`
 
 	// conditions of the rule. Ready is true when as many nodes carry the rule as
 	// spec.replicas asks for.
@@ -147,7 +149,7 @@ type PortRuleStatus struct {
 	// +listMapKey=type
 	// +patchStrategy=merge
 	// +patchMergeKey=type
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,4,rep,name=conditions"`
 }
 
 // PortRuleList is a list of PortRules.
@@ -156,7 +158,7 @@ type PortRuleStatus struct {
 type PortRuleList struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 
-	Items []PortRule `json:"items"`
+	Items []PortRule `json:"items" protobuf:"bytes,2,rep,name=items"`
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -57,6 +58,21 @@ func ValidateUpdate(rule, old *PortRule) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("protocol"), endpoint.Protocol, immutable))
 	}
 	return errs
+}
+
+// ValidateStatus says what is wrong with the status of a rule: its conditions are
+// those that every kind has.
+func ValidateStatus(rule *PortRule) field.ErrorList {
+	return metav1validation.ValidateConditions(rule.Status.Conditions, field.NewPath("status", "conditions"))
+}
+
+// Ratchet leaves out of errs, which are those of a new object, what was wrong with
+// the old one already, as the schema of a CRD does: an object that broke a rule which
+// was tightened later can still be edited elsewhere, and can lose its finalizers.
+func Ratchet(errs, before field.ErrorList) field.ErrorList {
+	return slices.DeleteFunc(errs, func(err *field.Error) bool {
+		return slices.ContainsFunc(before, func(old *field.Error) bool { return old.Error() == err.Error() })
+	})
 }
 
 const immutable = "is immutable"

@@ -92,7 +92,7 @@ func TestSummarize(t *testing.T) {
 		samples.Impl[Native] = append(samples.Impl[Native], base+time.Duration(i%3)-1)
 		samples.Impl[Aggregated] = append(samples.Impl[Aggregated], 2*base)
 	}
-	measurements, comparisons, warnings := Summarize([]Samples{samples}, "client-certificate", "")
+	measurements, comparisons, warnings := Summarize([]Samples{samples}, "client-certificate", nil)
 	if len(warnings) > 0 {
 		t.Errorf("warnings %v, want none", warnings)
 	}
@@ -128,7 +128,7 @@ func TestSummarizeNamesTheVariant(t *testing.T) {
 			samples.Impl[impl] = append(samples.Impl[impl], time.Duration(1000+i))
 		}
 	}
-	measurements, comparisons, _ := Summarize([]Samples{samples}, "", "+policies")
+	measurements, comparisons, _ := Summarize([]Samples{samples}, "", map[string]string{CRD: "+policies"})
 	if got := measurements[0].Impl; got != "crd+policies" {
 		t.Errorf("the CRD is measured as %s", got)
 	}
@@ -142,7 +142,7 @@ func TestSummarizeTooFew(t *testing.T) {
 	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impl: map[string][]time.Duration{
 		CRD: {1, 2}, Aggregated: {1, 2}, Native: {1, 2},
 	}}
-	measurements, comparisons, warnings := Summarize([]Samples{samples}, "", "")
+	measurements, comparisons, warnings := Summarize([]Samples{samples}, "", nil)
 	if len(measurements) > 0 || len(comparisons) > 0 || len(warnings) != 3 {
 		t.Errorf("got %v, %v and the warnings %q, want three warnings alone", measurements, comparisons, warnings)
 	}

@@ -45,6 +45,9 @@ type Environment struct {
 	WarmUp int `json:"warmUp"`
 	// CRD is by what the CRD stated the rules: schema, schema+policies, ...
 	CRD string `json:"crd"`
+	// UniqueEndpoints is whether the aggregated server stated R4. It does where the
+	// CRD does, so that both do the same.
+	UniqueEndpoints bool `json:"uniqueEndpoints"`
 	// ObjectBytes is the size of an object as JSON, by implementation.
 	ObjectBytes map[string]int `json:"objectBytes,omitempty"`
 	// ReadySeconds is how long parts took to serve: controlPlane, implementations.

@@ -17,9 +17,9 @@ const confidence = 0.95
 var pairs = [][2]string{{Aggregated, CRD}, {CRD, Native}, {Aggregated, Native}}
 
 // Summarize computes the measurements and comparisons of samples. A case with too
-// few samples for a 95% interval gives a warning in their place. variant is what
-// the CRD's name is followed by, such as "+policies".
-func Summarize(all []Samples, credential cluster.Credential, variant string) (measurements []Measurement, comparisons []Comparison, warnings []string) {
+// few samples for a 95% interval gives a warning in their place. variants are
+// what the names of implementations are followed by, such as "+policies".
+func Summarize(all []Samples, credential cluster.Credential, variants map[string]string) (measurements []Measurement, comparisons []Comparison, warnings []string) {
 	for _, samples := range all {
 		for _, impl := range []string{CRD, Aggregated, Native} {
 			taken := samples.Impl[impl]
@@ -33,7 +33,7 @@ func Summarize(all []Samples, credential cluster.Credential, variant string) (me
 				continue
 			}
 			m := Measurement{
-				Suite: samples.Suite, Case: samples.Case.Name, Impl: withVariant(impl, variant),
+				Suite: samples.Suite, Case: samples.Case.Name, Impl: impl + variants[impl],
 				Path: "kube-apiserver", Credential: string(credential),
 				Metric: "latency", Unit: "ns",
 				N: len(taken), Median: median.Center, Low: median.Lo, High: median.Hi,
@@ -51,19 +51,12 @@ func Summarize(all []Samples, credential cluster.Credential, variant string) (me
 			}
 			comparisons = append(comparisons, Comparison{
 				Suite: samples.Suite, Case: samples.Case.Name,
-				Impl: withVariant(pair[0], variant), To: withVariant(pair[1], variant), Metric: "latency",
+				Impl: pair[0] + variants[pair[0]], To: pair[1] + variants[pair[1]], Metric: "latency",
 				Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(ratio.Lo, ratio.Hi),
 			})
 		}
 	}
 	return measurements, comparisons, warnings
-}
-
-func withVariant(impl, variant string) string {
-	if impl == CRD {
-		return impl + variant
-	}
-	return impl
 }
 
 // summarize returns the median and its interval, which assumes nothing about the

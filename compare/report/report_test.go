@@ -42,7 +42,7 @@ func run() (*bench.Result, []bench.Samples) {
 			ReadySeconds: map[string]float64{"controlPlane": 3.21, "implementations": 0.52},
 		},
 	}
-	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate", "+policies")
+	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate", map[string]string{bench.CRD: "+policies"})
 	return result, samples
 }
 

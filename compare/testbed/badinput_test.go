@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 			{"annotations of 300 kB", object(`{"name":"bad","annotations":{"a":"`+strings.Repeat("a", 300_000)+`"}}`, string(spec)), []int{422}},
 			{"a body of 4 MB", object(`{"name":"bad","annotations":{"a":"`+strings.Repeat("a", 4_000_000)+`"}}`, string(spec)), []int{413}},
 		} {
-			result := raw(t, config).Post().AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespace, gvr.Resource).
+			result := raw(t, config).Post().AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespaceOf("bad input", gvr), gvr.Resource).
 				Param("fieldValidation", "Strict").SetHeader("Content-Type", "application/json").Body([]byte(c.body)).Do(ctx)
 			code := 0
 			body, _ := result.StatusCode(&code).Raw()

@@ -2,6 +2,7 @@ package testbed_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 
 	"portrule.example/lab/api"
@@ -41,63 +45,89 @@ func eventually(t *testing.T, what string, condition func() error) {
 }
 
 // kubectl scale asks for the scale subresource; in either version it reads and
-// writes the same replicas.
+// writes the same replicas, and whoever scales owns the field.
 func TestScale(t *testing.T) {
-	ctx := t.Context()
-	for _, impl := range []string{"crd", "crd-v2"} {
-		gvr := implementations[impl]
-		rules, name := client(t, bed.Admin, gvr), "scale-"+gvr.Version
+	forEach(t, "scale", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		const name = "scaled"
 		if _, err := rules.Create(ctx, portRule(gvr, name, nginx(gvr)), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := rules.Patch(ctx, name, types.MergePatchType, []byte(`{"status":{"replicas":2,"selector":"a=b"}}`), metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
 		}
-		scale, err := rules.Patch(ctx, name, types.MergePatchType, []byte(`{"spec":{"replicas":3}}`), metav1.PatchOptions{}, "scale")
+		scale, err := rules.Patch(ctx, name, types.MergePatchType, []byte(`{"spec":{"replicas":3}}`), metav1.PatchOptions{FieldManager: "scaler"}, "scale")
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, impl+": scale", []any{scale.GetKind(), get(scale, "spec", "replicas"), get(scale, "status", "replicas"), get(scale, "status", "selector")},
-			[]any{"Scale", int64(3), int64(2), "a=b"})
+		equal(t, "scale", []any{scale.GetAPIVersion(), scale.GetKind(), scale.GetName(), get(scale, "spec", "replicas"), get(scale, "status", "replicas"), get(scale, "status", "selector")},
+			[]any{"autoscaling/v1", "Scale", name, int64(3), int64(2), "a=b"})
 		scaled, err := rules.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, impl+": spec.replicas and generation", []any{get(scaled, "spec", "replicas"), scaled.GetGeneration()}, []any{int64(3), int64(2)})
+		equal(t, "spec.replicas and generation", []any{get(scaled, "spec", "replicas"), scaled.GetGeneration()}, []any{int64(3), int64(2)})
+		owner := ""
+		for _, entry := range scaled.GetManagedFields() {
+			if strings.Contains(entry.FieldsV1.GetRawString(), "f:replicas") && entry.Subresource != "status" {
+				owner += entry.Manager + " by " + entry.Subresource
+			}
+		}
+		equal(t, "the owner of spec.replicas", owner, "scaler by scale")
+
 		_, err = rules.Patch(ctx, name, types.MergePatchType, []byte(`{"spec":{"replicas":101}}`), metav1.PatchOptions{}, "scale")
 		if !apierrors.IsInvalid(err) {
-			t.Errorf("%s: scaled to 101: got %v, want it to be invalid", impl, err)
+			t.Errorf("scaled to 101: got %v, want it to be invalid", err)
 		}
-	}
+		old := scale.DeepCopy()
+		set(t, old, int64(4), "spec", "replicas")
+		if _, err := rules.Update(ctx, old, metav1.UpdateOptions{}, "scale"); err != nil {
+			t.Errorf("an update of the Scale: %v", err)
+		}
+		if _, err := rules.Update(ctx, old, metav1.UpdateOptions{}, "scale"); !apierrors.IsConflict(err) {
+			t.Errorf("an update of a Scale that is not the newest: got %v, want a conflict", err)
+		}
+	})
 }
 
-// Lists can be narrowed down to a host and a port, by each version's own names.
+// Lists can be narrowed down to a host and a port, by each version's own names, from
+// the watch cache as well as from etcd, and so can watches.
 func TestFieldSelectors(t *testing.T) {
 	ctx := t.Context()
-	gvr := implementations["crd-v2"]
-	for name, spec := range map[string]map[string]any{
-		"selected":      {"service": "web", "endpoint": map[string]any{"host": "selected.example.com", "port": int64(8080)}},
-		"another-port":  {"service": "web", "endpoint": map[string]any{"host": "selected.example.com", "port": int64(8081)}},
-		"another-host":  {"service": "web", "endpoint": map[string]any{"host": "another.example.com", "port": int64(8080)}},
-		"another-thing": {"service": "selected", "endpoint": map[string]any{"host": "example.com", "port": int64(1)}},
-	} {
-		if _, err := client(t, bed.Admin, gvr).Create(ctx, portRule(gvr, name, spec), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
+	for _, impl := range []string{"crd", "aggregated"} {
+		hub := implementations[impl+"-v2"]
+		for name, spec := range map[string]map[string]any{
+			"selected":      {"service": "web", "endpoint": map[string]any{"host": "selected.example.com", "port": int64(8080)}},
+			"another-port":  {"service": "web", "endpoint": map[string]any{"host": "selected.example.com", "port": int64(8081)}},
+			"another-host":  {"service": "web", "endpoint": map[string]any{"host": "another.example.com", "port": int64(8080)}},
+			"another-thing": {"service": "selected", "endpoint": map[string]any{"host": "example.com", "port": int64(1)}},
+		} {
+			if _, err := client(t, bed.Admin, hub).Create(ctx, portRule(hub, name, spec), metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for impl, selector := range map[string]string{
-		"crd":    "spec.host=selected.example.com,spec.port=8080",
-		"crd-v2": "spec.endpoint.host=selected.example.com,spec.endpoint.port=8080",
-	} {
-		list, err := client(t, bed.Admin, implementations[impl]).List(ctx, metav1.ListOptions{FieldSelector: selector})
-		if err != nil {
-			t.Fatalf("%s: %v", impl, err)
-		}
-		if len(list.Items) != 1 || list.Items[0].GetName() != "selected" {
-			t.Errorf("%s selects %d rules, want the one called selected", selector, len(list.Items))
-		}
-		if _, err := client(t, bed.Admin, implementations[impl]).List(ctx, metav1.ListOptions{FieldSelector: "spec.service=web"}); !apierrors.IsBadRequest(err) {
-			t.Errorf("%s: a field that is not selectable: got %v, want a bad request", impl, err)
+		for version, selector := range map[string]string{
+			impl:         "spec.host=selected.example.com,spec.port=8080",
+			impl + "-v2": "spec.endpoint.host=selected.example.com,spec.endpoint.port=8080",
+		} {
+			rules := client(t, bed.Admin, implementations[version])
+			for _, resourceVersion := range []string{"", "0"} {
+				eventually(t, selector+" selects the rule called selected", func() error {
+					list, err := rules.List(ctx, metav1.ListOptions{FieldSelector: selector, ResourceVersion: resourceVersion})
+					if err == nil && (len(list.Items) != 1 || list.Items[0].GetName() != "selected") {
+						err = fmt.Errorf("it selects %d rules", len(list.Items))
+					}
+					return err
+				})
+			}
+			events, err := rules.Watch(ctx, metav1.ListOptions{FieldSelector: selector})
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, version+": the first event", (<-events.ResultChan()).Object.(*unstructured.Unstructured).GetName(), "selected")
+			events.Stop()
+			if _, err := rules.List(ctx, metav1.ListOptions{FieldSelector: "spec.service=web"}); !apierrors.IsBadRequest(err) {
+				t.Errorf("%s: a field that is not selectable: got %v, want a bad request", version, err)
+			}
 		}
 	}
 }

@@ -54,7 +54,7 @@ func TestPortInUse(t *testing.T) {
 	provider := cluster.NewExisting(guests, cluster.ExistingOptions{
 		Kubeconfig: kubeconfig, ServerHost: "localhost", ServerPort: taken.Addr().(*net.TCPAddr).Port,
 	})
-	_, err = testbed.Start(t.Context(), provider, guests, testbed.CRDSetup{}, func(string) {})
+	_, err = testbed.Start(t.Context(), provider, guests, testbed.Setup{}, func(string) {})
 	if err == nil || !strings.Contains(err.Error(), "address already in use; choose another port with --server-address") {
 		t.Errorf("got %v, want an error about the port that says what to do", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 	aggregatedmanifests "portrule.example/lab/aggregated/manifests"
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
 )
 
 // processServer is the name of the aggregated server's process, log and process id.
@@ -31,7 +33,7 @@ const serviceDNSName = aggregatedmanifests.Name + "." + aggregatedmanifests.Name
 
 // serveAggregated makes the cluster serve api.Group from a portrule-apiserver on
 // this host, unless the cluster has an APIService for it already.
-func (t *Testbed) serveAggregated(ctx context.Context) error {
+func (t *Testbed) serveAggregated(ctx context.Context, setup Setup) error {
 	registrations, err := apiServices()
 	if err != nil {
 		return err
@@ -61,16 +63,20 @@ func (t *Testbed) serveAggregated(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	host, port, err := t.startServer(ctx, ca)
-	if err != nil {
+	if t.target, err = listenTarget(); err != nil {
+		t.warn(fmt.Sprintf("there is nothing that portrules/probe may dial: %v", err))
+	}
+	t.serverFlags = setup.serverFlags(t.target)
+	if t.server, err = t.startServer(ctx, processServer, ca); err != nil {
 		return err
 	}
+	host, port := t.server.host, t.server.port
 	if err := t.install(ctx, service(host, port)...); err != nil {
 		return err
 	}
 	// Registered before the server is ready, the APIServices would be found
 	// unavailable at first and looked at again with a delay.
-	if err := t.waitForServer(ctx, ca, port); err != nil {
+	if err := t.waitForServer(ctx, t.server); err != nil {
 		return err
 	}
 	for _, registration := range registrations {
@@ -97,51 +103,118 @@ func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apire
 	return nil
 }
 
-// startServer starts portrule-apiserver and returns where the cluster reaches it.
-func (t *Testbed) startServer(ctx context.Context, ca *certs.CA) (host string, port int, err error) {
+// Server is a portrule-apiserver that runs on this host.
+type Server struct {
+	*process.Process
+	name string
+	host string
+	port int
+	ca   *certs.CA
+}
+
+// URL is where the server is on this host.
+func (s *Server) URL() string {
+	return "https://" + net.JoinHostPort("localhost", strconv.Itoa(s.port))
+}
+
+// Config returns the configuration of a client that talks to the server itself, not
+// by way of the kube-apiserver, with the credentials in config.
+func (s *Server) Config(config *rest.Config) *rest.Config {
+	direct := rest.CopyConfig(config)
+	direct.Host, direct.APIPath = s.URL(), ""
+	direct.CAFile, direct.CAData, direct.ServerName = "", s.ca.PEM(), ""
+	return direct
+}
+
+// Server returns the aggregated server that the APIServices lead to, nil if the
+// cluster had one of its own.
+func (t *Testbed) Server() *Server { return t.server }
+
+// StartReplica starts a further aggregated server, to which nothing leads, on the
+// same etcd and with the same flags, apart from those given, each --name=value. It returns when the replica
+// is ready. Stop stops it.
+func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string) (*Server, error) {
+	if t.server == nil {
+		return nil, errors.New("the cluster has an aggregated server of its own")
+	}
+	replica, err := t.startServer(ctx, name, t.server.ca, flags...)
+	if err != nil {
+		return nil, err
+	}
+	t.replicas = append(t.replicas, replica)
+	return replica, t.waitForServer(ctx, replica)
+}
+
+// startServer starts portrule-apiserver. Its name is that of its process, log and
+// files.
+func (t *Testbed) startServer(ctx context.Context, name string, ca *certs.CA, flags ...string) (*Server, error) {
 	program, err := cluster.Binary(processServer)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	etcd, err := t.provider.Etcd(ctx)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	host, port = t.provider.Address()
+	host, port := t.provider.Address()
+	if name != processServer {
+		port = 0 // that one is taken
+	}
 	bind := bindAddress(host)
 	if port, err = listenable(bind, port); err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	pair, err := ca.Serving(serviceDNSName, "localhost", "127.0.0.1")
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	certFile, keyFile := t.group.Path(processServer+".crt"), t.group.Path(processServer+".key")
+	certFile, keyFile := t.group.Path(name+".crt"), t.group.Path(name+".key")
 	if err := errors.Join(os.WriteFile(certFile, pair.Cert, 0o600), os.WriteFile(keyFile, pair.Key, 0o600)); err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	account, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, aggregatedmanifests.Namespace, aggregatedmanifests.Name)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	kubeconfig := t.group.Path(processServer + ".kubeconfig")
+	kubeconfig := t.group.Path(name + ".kubeconfig")
 	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: aggregatedmanifests.Name, Config: account}); err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	t.server, err = t.group.Start(processServer, program,
-		"--etcd-servers="+strings.Join(etcd, ","),
-		"--bind-address="+bind,
-		"--secure-port="+strconv.Itoa(port),
-		"--tls-cert-file="+certFile,
-		"--tls-private-key-file="+keyFile,
-		"--kubeconfig="+kubeconfig,
-		"--authentication-kubeconfig="+kubeconfig,
-		"--authorization-kubeconfig="+kubeconfig,
-	)
-	return host, port, err
+	running, err := t.group.Start(name, program, override(slices.Concat([]string{
+		"--etcd-servers=" + strings.Join(etcd, ","),
+		"--bind-address=" + bind,
+		"--secure-port=" + strconv.Itoa(port),
+		"--tls-cert-file=" + certFile,
+		"--tls-private-key-file=" + keyFile,
+		"--kubeconfig=" + kubeconfig,
+		"--authentication-kubeconfig=" + kubeconfig,
+		"--authorization-kubeconfig=" + kubeconfig,
+	}, t.serverFlags), flags)...)
+	return &Server{Process: running, name: name, host: host, port: port, ca: ca}, err
+}
+
+// override replaces flags, each --name=value, by others of the same name.
+func override(flags, others []string) []string {
+	name := func(flag string) string { name, _, _ := strings.Cut(flag, "="); return name }
+	kept := slices.DeleteFunc(flags, func(flag string) bool {
+		return slices.ContainsFunc(others, func(other string) bool { return name(other) == name(flag) })
+	})
+	return append(kept, others...)
+}
+
+// serverFlags are the flags that the set-up asks for. target may be nil.
+func (s Setup) serverFlags(target *target) []string {
+	var flags []string
+	if s.SharedEndpoints {
+		flags = append(flags, "--unique-endpoints=false")
+	}
+	if target != nil {
+		flags = append(flags, "--probe-allow-cidr="+target.address().String()+"/32")
+	}
+	return flags
 }
 
 // bindAddress is where a server listens that is reached as host.
@@ -164,16 +237,15 @@ func listenable(bind string, port int) (int, error) {
 
 // waitForServer waits until the server says that it is ready, which includes its
 // informers of admission resources: from then on writes do not wait.
-func (t *Testbed) waitForServer(ctx context.Context, ca *certs.CA, port int) error {
-	url := "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/readyz"
-	err := t.waitForHTTPS(ctx, ca, url, processServer, func(status int) bool { return status == http.StatusOK }, func() error {
-		if t.server.Ended() {
-			return t.ExitError()
+func (t *Testbed) waitForServer(ctx context.Context, server *Server) error {
+	err := t.waitForHTTPS(ctx, server.ca, server.URL()+"/readyz", server.name, func(status int) bool { return status == http.StatusOK }, func() error {
+		if server.Ended() {
+			return t.explainServer(server.name, server.Err())
 		}
 		return nil
 	})
-	if err != nil && !t.server.Ended() {
-		err = t.explainServer(err)
+	if err != nil && !server.Ended() {
+		err = t.explainServer(server.name, err)
 	}
 	return err
 }
@@ -210,9 +282,9 @@ func (t *Testbed) waitForHTTPS(ctx context.Context, ca *certs.CA, url, what stri
 	return explain(err, last, what)
 }
 
-// explainServer adds what the server said last.
-func (t *Testbed) explainServer(err error) error {
-	if tail := t.group.LogTail(processServer, 3); tail != "" {
+// explainServer adds what a server said last.
+func (t *Testbed) explainServer(name string, err error) error {
+	if tail := t.group.LogTail(name, 3); tail != "" {
 		return fmt.Errorf("%w; it said last:\n%s", err, tail)
 	}
 	return err

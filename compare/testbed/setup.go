@@ -5,6 +5,29 @@ import (
 	"strings"
 )
 
+// Setup says what the implementations do beyond the rules that a schema can state.
+type Setup struct {
+	CRD CRDSetup
+	// SharedEndpoints turns R4 off in the aggregated server, which costs it a second
+	// write for each rule that comes or goes: to compare it with a CRD that has no R4
+	// either.
+	SharedEndpoints bool
+}
+
+// Alike returns the set-up in which the aggregated server has R4 if and only if the
+// CRD in the given set-up has it.
+func Alike(crd CRDSetup) Setup {
+	return Setup{CRD: crd, SharedEndpoints: !crd.Webhooks && !crd.Reservation}
+}
+
+// AggregatedSuffix is "+unique-endpoints" where the server has R4, else empty.
+func (s Setup) AggregatedSuffix() string {
+	if s.SharedEndpoints {
+		return ""
+	}
+	return "+unique-endpoints"
+}
+
 // CRDSetup says by what the CRD states the rules of the contract. The schema is
 // always there, with R1 to R3, and so is the conversion webhook, which requests of
 // the storage version do not call.

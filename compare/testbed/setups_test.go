@@ -22,9 +22,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Each set-up of the CRD answers each rule of the contract on a real API server,
-// and what users read is in testdata/messages<set-up>.txt.
-func TestCRDSetups(t *testing.T) {
+// Each set-up of the CRD, and the server, answer each rule of the contract on a real
+// API server, and what users read is in testdata/messages-<set-up>.txt.
+func TestSetups(t *testing.T) {
 	for _, words := range [][]string{{"schema"}, {"policies"}, {"webhooks"}, {"reservation"}} {
 		t.Run(words[0], func(t *testing.T) {
 			setup, err := testbed.ParseCRDSetup(words)
@@ -32,26 +32,34 @@ func TestCRDSetups(t *testing.T) {
 				t.Fatal(err)
 			}
 			bed, _ := startBed(t, cluster.EmbeddedOptions{}, setup)
-			got := answers(t, bed)
-			golden := filepath.Join("testdata", "messages-"+words[0]+".txt")
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("the answers differ from %s; got:\n%s", golden, got)
-			}
+			golden(t, "messages-"+words[0]+".txt", answers(t, bed, api.CRDGroup))
 		})
+	}
+	t.Run("aggregated", func(t *testing.T) {
+		golden(t, "messages-aggregated.txt", answers(t, bed, api.Group))
+	})
+}
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the answers differ from %s; got:\n%s", file, got)
 	}
 }
 
-// answers asks the CRD for what the rules are about and returns a line each.
-func answers(t *testing.T, bed *testbed.Testbed) string {
+// answers asks an implementation for what the rules are about and returns a line each.
+func answers(t *testing.T, bed *testbed.Testbed, group string) string {
 	t.Helper()
 	ctx := t.Context()
 	if err := bed.Namespaces(ctx, "open", "guarded", "malformed"); err != nil {
@@ -79,7 +87,7 @@ func answers(t *testing.T, bed *testbed.Testbed) string {
 	// the words and the versions differ between runs in nothing
 	ask := func(what string, do func(rules func(version, namespace string) dynamic.ResourceInterface) (string, error)) {
 		answer, err := do(func(version, namespace string) dynamic.ResourceInterface {
-			return client.Resource(schema.GroupVersionResource{Group: api.CRDGroup, Version: version, Resource: api.Resource}).Namespace(namespace)
+			return client.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: api.Resource}).Namespace(namespace)
 		})
 		if err != nil {
 			answer = "refused: " + err.Error()
@@ -89,7 +97,7 @@ func answers(t *testing.T, bed *testbed.Testbed) string {
 	type rulesOf = func(version, namespace string) dynamic.ResourceInterface
 	create := func(version, namespace, name string, spec map[string]any, annotations map[string]string) func(rulesOf) (string, error) {
 		return func(rules rulesOf) (string, error) {
-			object := portRule(schema.GroupVersionResource{Group: api.CRDGroup, Version: version}, name, spec)
+			object := portRule(schema.GroupVersionResource{Group: group, Version: version}, name, spec)
 			object.SetAnnotations(annotations)
 			created, err := rules(version, namespace).Create(ctx, object, metav1.CreateOptions{})
 			if err != nil {
@@ -127,6 +135,18 @@ func answers(t *testing.T, bed *testbed.Testbed) string {
 	ask("R3: another port, v2", patch("v2", `{"spec":{"endpoint":{"port":82}}}`))
 	ask("R3: more replicas", patch("v2", `{"spec":{"replicas":2}}`))
 	ask("R4: the same endpoint", create("v2", "open", "again", v2(80), nil))
+	ask("R4: the same endpoint, v1", create("v1", "open", "again", v1(80), nil))
+	ask("R4: the same endpoint, a dry run", func(rules rulesOf) (string, error) {
+		_, err := rules("v2", "open").Create(ctx, portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again", v2(80)),
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return "accepted", err
+	})
+	ask("R4: the same endpoint, applied", func(rules rulesOf) (string, error) {
+		_, err := rules("v2", "open").Apply(ctx, "again", portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again", v2(80)),
+			metav1.ApplyOptions{FieldManager: "test"})
+		return "accepted", err
+	})
+	ask("R4: the same endpoint, and the same name", create("v2", "open", "one", v2(80), nil))
 	ask("R4: the same port by udp", create("v2", "open", "udp", with(v2(80), "endpoint", map[string]any{"host": "10.0.0.3", "port": int64(80), "protocol": "udp"}), nil))
 	ask("R4: the same endpoint, in another namespace", create("v2", "guarded", "one", with(v2(443), "endpoint", map[string]any{"host": "10.0.0.3", "port": int64(443)}), nil))
 	ask("R4: the same endpoint, after its rule is gone", func(rules rulesOf) (string, error) {

@@ -2,7 +2,7 @@
 // waits until they serve.
 //
 // [Start] is the entry. install.go says what the cluster is told, server.go runs
-// the aggregated server as a process of this host.
+// the aggregated server as a process of this host, crd.go the CRD's webhooks.
 package testbed
 
 import (
@@ -46,7 +46,13 @@ type Testbed struct {
 	group     *process.Group
 	client    client.Client
 	clientset kubernetes.Interface
-	server    *process.Process
+	// server is the aggregated server that the APIServices lead to, unless the cluster
+	// had one of its own; replicas are further ones.
+	server   *Server
+	replicas []*Server
+	// serverFlags are those of the set-up.
+	serverFlags []string
+	target      *target
 	// controller is the portrule-controller that answers the CRD's webhooks.
 	controller *process.Supervisor
 
@@ -67,10 +73,10 @@ type Timings struct {
 
 // Start creates the provider's cluster, installs both implementations, and waits
 // until both serve. Processes belong to group. say is told each step as it
-// begins. The CRD is guarded as setup says. After an error, or when ctx ends, everything is taken back.
+// begins. After an error, or when ctx ends, everything is taken back.
 //
 // What an existing cluster has already is used and left in place.
-func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup CRDSetup, say func(step string)) (_ *Testbed, err error) {
+func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup Setup, say func(step string)) (_ *Testbed, err error) {
 	t := &Testbed{provider: provider, group: group}
 	defer func() {
 		if err != nil {
@@ -111,8 +117,8 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 	}
 	t.Kubernetes = version.GitVersion
 	work, workCtx := errgroup.WithContext(ctx)
-	work.Go(func() error { return t.serveCRD(workCtx, setup) })
-	work.Go(func() error { return t.serveAggregated(workCtx) })
+	work.Go(func() error { return t.serveCRD(workCtx, setup.CRD) })
+	work.Go(func() error { return t.serveAggregated(workCtx, setup) })
 	if err := work.Wait(); err != nil {
 		return nil, err
 	}
@@ -150,7 +156,7 @@ func (t *Testbed) Exited() <-chan struct{} {
 
 // ExitError says why the aggregated server ended. It may be called once Exited is
 // closed.
-func (t *Testbed) ExitError() error { return t.explainServer(t.server.Err()) }
+func (t *Testbed) ExitError() error { return t.explainServer(processServer, t.server.Err()) }
 
 // Stop takes back what Start did: it removes from an existing cluster what was
 // not there before, ends the server, and destroys the provider's cluster.
@@ -163,8 +169,14 @@ func (t *Testbed) Stop() error {
 	if !t.provider.Ephemeral() {
 		errs = append(errs, t.uninstall(ctx))
 	}
+	for _, replica := range t.replicas {
+		errs = append(errs, replica.Stop())
+	}
 	if t.server != nil {
 		errs = append(errs, t.server.Stop())
+	}
+	if t.target != nil {
+		errs = append(errs, t.target.Close())
 	}
 	if t.controller != nil {
 		errs = append(errs, t.controller.Stop())

@@ -35,12 +35,14 @@ import (
 	"portrule.example/lab/compare/testbed"
 )
 
+// namespace is where tests work that are not made by forEach.
 const namespace = "contract"
 
 var (
 	environment = env.New()
 	bed         *testbed.Testbed
 	group       *process.Group
+	provider    *cluster.Embedded
 )
 
 // implementations are judged alike: every feature runs once for each, in either
@@ -68,11 +70,11 @@ func run(m *testing.M) int {
 	}
 	defer group.Close()
 
-	provider := cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
+	provider = cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
 	environment.Setup(
 		func(ctx context.Context, _ *envconf.Config) (context.Context, error) {
 			var err error
-			bed, err = testbed.Start(ctx, provider, group, testbed.CRDSetup{}, func(string) {})
+			bed, err = testbed.Start(ctx, provider, group, testbed.Setup{}, func(string) {})
 			if err != nil {
 				return ctx, err
 			}
@@ -123,7 +125,7 @@ func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSe
 			t.Error(err)
 		}
 	})
-	bed, err := testbed.Start(t.Context(), cluster.NewEmbedded(group, options), group, setup, func(string) {})
+	bed, err := testbed.Start(t.Context(), cluster.NewEmbedded(group, options), group, testbed.Setup{CRD: setup}, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,16 +137,29 @@ func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSe
 	return bed, group
 }
 
-// forEach runs a feature against each implementation as the administrator.
+// forEach runs a feature against each implementation, as the administrator and in a
+// namespace of its own: in one namespace no two rules of the server share an endpoint.
 func forEach(t *testing.T, name string, assess func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, cfg *rest.Config, gvr schema.GroupVersionResource)) {
 	for impl, gvr := range implementations {
 		environment.Test(t, features.New(name).WithLabel("impl", impl).
 			Assess(impl, func(ctx context.Context, t *testing.T, cfg *envconf.Config) context.Context {
 				config := cfg.Client().RESTConfig()
-				assess(ctx, t, client(t, config, gvr), config, gvr)
+				if err := bed.Namespaces(ctx, namespaceOf(name, gvr)); err != nil {
+					t.Fatal(err)
+				}
+				assess(ctx, t, clientIn(t, config, gvr, namespaceOf(name, gvr)), config, gvr)
 				return ctx
 			}).Feature())
 	}
+}
+
+// namespaceOf is where forEach runs a feature against an implementation.
+func namespaceOf(feature string, gvr schema.GroupVersionResource) string {
+	impl := "aggregated"
+	if gvr.Group == api.CRDGroup {
+		impl = "crd"
+	}
+	return strings.Join([]string{strings.ReplaceAll(feature, " ", "-"), impl, gvr.Version}, "-")
 }
 
 func client(t *testing.T, config *rest.Config, gvr schema.GroupVersionResource) dynamic.ResourceInterface {
@@ -212,6 +227,9 @@ func TestRules(t *testing.T) {
 				changed := portRule(gvr, name, c.Spec)
 				changed.SetResourceVersion(old.GetResourceVersion())
 				_, err = rules.Update(ctx, changed, metav1.UpdateOptions{})
+				if err := rules.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if got := refused(err); !slices.Equal(got, c.Invalid) {
 				t.Errorf("%s: refused %v, want %v (%v)", c.Name, got, c.Invalid, err)
@@ -367,7 +385,7 @@ func TestTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := raw(t, config).Get().
-			AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespace, gvr.Resource, "table-"+gvr.Version).
+			AbsPath("/apis", gvr.Group, gvr.Version, "namespaces", namespaceOf("table", gvr), gvr.Resource, "table-"+gvr.Version).
 			SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(ctx).Raw()
 		if err != nil {
 			t.Fatal(err)
@@ -398,12 +416,13 @@ func sameTable(t *testing.T, version string, crd, aggregated metav1.Table) {
 // An ordinary user may do what RBAC says, through the aggregation layer as well.
 func TestOrdinaryUser(t *testing.T) {
 	forEach(t, "user", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, _ *rest.Config, gvr schema.GroupVersionResource) {
+		namespace := namespaceOf("user", gvr)
 		user, credential, err := bed.User(ctx, "alice", namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
 		equal(t, "credential", credential, cluster.ClientCertificate)
-		if _, err := client(t, user, gvr).Create(ctx, portRule(gvr, "user-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{}); err != nil {
+		if _, err := clientIn(t, user, gvr, namespace).Create(ctx, portRule(gvr, "user-"+gvr.Version, nginx(gvr)), metav1.CreateOptions{}); err != nil {
 			t.Errorf("with the role: %v", err)
 		}
 		elsewhere, err := dynamic.NewForConfig(user)
@@ -440,9 +459,12 @@ func TestDiscoveryAndOpenAPI(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		want := "portrules,portrules/status"
-		if gvr.Group == api.CRDGroup {
-			want = "portrules,portrules/scale,portrules/status"
+		want := "portrules,portrules/scale,portrules/status"
+		switch gvr.GroupVersion().String() {
+		case api.Group + "/v1":
+			want = "portrules,portrules/nftables,portrules/probe,portrules/scale,portrules/status"
+		case api.Group + "/v2":
+			want = "callerreviews,portrules,portrules/nftables,portrules/probe,portrules/scale,portrules/status"
 		}
 		equal(t, "resources", strings.Join(names, ","), want)
 
@@ -491,7 +513,7 @@ func TestTerminatingNamespace(t *testing.T) {
 // The manifest that people know works unchanged, misspelling included, and is
 // read as v2 and back without loss.
 func TestHistoricalManifest(t *testing.T) {
-	forEach(t, "manifest", func(ctx context.Context, t *testing.T, _ dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
+	forEach(t, "manifest", func(ctx context.Context, t *testing.T, rules dynamic.ResourceInterface, config *rest.Config, gvr schema.GroupVersionResource) {
 		if gvr.Version != v1.Version {
 			return
 		}
@@ -501,13 +523,12 @@ kind: PortRule
 metadata: {name: portrule-example, labels: {a: label}}
 spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}
 `
-		rules := client(t, config, gvr)
 		written, err := rules.Patch(ctx, "portrule-example", types.ApplyYAMLPatchType, []byte(manifest),
 			metav1.PatchOptions{FieldManager: "test", FieldValidation: metav1.FieldValidationStrict})
 		if err != nil {
 			t.Fatal(err)
 		}
-		hub, err := client(t, config, gvr.GroupResource().WithVersion(v2.Version)).Get(ctx, "portrule-example", metav1.GetOptions{})
+		hub, err := clientIn(t, config, gvr.GroupResource().WithVersion(v2.Version), namespaceOf("manifest", gvr)).Get(ctx, "portrule-example", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -536,7 +557,7 @@ func TestExistingCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	provider := cluster.NewExisting(group, cluster.ExistingOptions{Kubeconfig: kubeconfig})
-	guest, err := testbed.Start(t.Context(), provider, group, testbed.CRDSetup{}, func(string) {})
+	guest, err := testbed.Start(t.Context(), provider, group, testbed.Setup{}, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,8 @@ func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (
 			ObjectMeta: meta,
 			Rules: []rbacv1.PolicyRule{{
 				APIGroups: []string{api.Group, api.CRDGroup},
-				Resources: []string{api.Resource, api.Resource + "/status"},
+				// probe and nftables exist on the aggregated server alone
+				Resources: []string{api.Resource, api.Resource + "/status", api.Resource + "/scale", api.Resource + "/probe", api.Resource + "/nftables"},
 				Verbs:     []string{rbacv1.VerbAll},
 			}, {
 				APIGroups: []string{""},

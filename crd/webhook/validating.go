@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -48,22 +47,13 @@ func (v *validator) handle(ctx context.Context, req admission.Request) admission
 		if err != nil {
 			return refused(apierrors.NewBadRequest(fmt.Sprintf("the old object: %v", err)))
 		}
-		errs = append(ratchet(errs, v2.Validate(old)), v2.ValidateUpdate(rule, old)...)
+		errs = append(v2.Ratchet(errs, v2.Validate(old)), v2.ValidateUpdate(rule, old)...)
 		errs = append(errs, v.guardUpdate(rule, old)...)
 	}
 	if len(errs) > 0 {
 		return v.invalid(req, rule.Name, errs)
 	}
 	return admission.Allowed("")
-}
-
-// ratchet leaves out of errs what was wrong before, as the schema of a CRD does:
-// an object that broke a rule which was tightened later can still be edited
-// elsewhere, and can lose its finalizers.
-func ratchet(errs, before field.ErrorList) field.ErrorList {
-	return slices.DeleteFunc(errs, func(err *field.Error) bool {
-		return slices.ContainsFunc(before, func(old *field.Error) bool { return old.Error() == err.Error() })
-	})
 }
 
 // checkCreate checks what only the cluster knows: the namespace's policy (R5) and,

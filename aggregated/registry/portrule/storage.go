@@ -1,62 +1,66 @@
-// Package portrule keeps PortRules in etcd for the aggregated server.
+// Package portrule serves PortRules and their subresources from etcd.
 //
 // strategy.go says what a write may change and what it must satisfy, storage.go
-// connects it to the generic store, table.go renders rows for kubectl get.
+// connects it to the generic store, selectors.go says by which fields lists are
+// narrowed down, table.go renders rows for kubectl get. Each subresource has a file
+// and a type of its own: status.go, scale.go, nftables.go, probe.go.
 package portrule
 
 import (
 	"context"
+	"errors"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"k8s.io/apiserver/pkg/util/dryrun"
 
+	"portrule.example/lab/aggregated/registry/reservation"
 	"portrule.example/lab/api"
 	v2 "portrule.example/lab/api/v2"
 )
 
+var resource = schema.GroupResource{Group: api.Group, Resource: api.Resource}
+
 // REST serves the resource portrules.
 type REST struct {
 	*genericregistry.Store
+	// reservations keeps endpoints unique (R4). It is nil where they need not be.
+	reservations *reservation.Storage
 }
 
 var (
-	_ rest.StandardStorage    = &REST{}
-	_ rest.ShortNamesProvider = &REST{}
-	_ rest.CategoriesProvider = &REST{}
-)
-
-// ShortNames are what kubectl users may type instead of portrules.
-func (*REST) ShortNames() []string { return []string{"pr"} }
-
-// Categories are the names under which kubectl get lists several resources.
-func (*REST) Categories() []string { return []string{"firewalld"} }
-
-// StatusREST serves the subresource portrules/status.
-type StatusREST struct {
-	store *genericregistry.Store
-}
-
-var (
-	_ rest.Patcher              = &StatusREST{}
-	_ rest.TableConvertor       = &StatusREST{}
-	_ rest.ResetFieldsStrategy  = &StatusREST{}
+	_ rest.StandardStorage      = &REST{}
+	_ rest.ShortNamesProvider   = &REST{}
+	_ rest.CategoriesProvider   = &REST{}
 	_ rest.StorageWithReadiness = &REST{}
 )
 
-// NewStorage returns the storage of portrules and of portrules/status, which
-// share one store. scheme has the hub registered.
-func NewStorage(scheme *runtime.Scheme, getter generic.RESTOptionsGetter) (*REST, *StatusREST, error) {
-	s := strategy{ObjectTyper: scheme, NameGenerator: names.SimpleNameGenerator}
+// Options say how PortRules are stored.
+type Options struct {
+	// Scheme has the hub registered.
+	Scheme *runtime.Scheme
+	// Getter says where etcd is.
+	Getter generic.RESTOptionsGetter
+	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint.
+	UniqueEndpoints bool
+}
+
+// NewStorage returns the storage of portrules, which the subresources share, and
+// the reservations of R4, nil without UniqueEndpoints. Their Start must be called.
+func NewStorage(o Options) (*REST, *reservation.Storage, error) {
+	s := strategy{ObjectTyper: o.Scheme, NameGenerator: names.SimpleNameGenerator}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &v2.PortRule{} },
 		NewListFunc:               func() runtime.Object { return &v2.PortRuleList{} },
-		DefaultQualifiedResource:  schema.GroupResource{Group: api.Group, Resource: api.Resource},
+		PredicateFunc:             predicate,
+		DefaultQualifiedResource:  resource,
 		SingularQualifiedResource: schema.GroupResource{Group: api.Group, Resource: "portrule"},
 		CreateStrategy:            s,
 		UpdateStrategy:            s,
@@ -64,39 +68,84 @@ func NewStorage(scheme *runtime.Scheme, getter generic.RESTOptionsGetter) (*REST
 		ResetFieldsStrategy:       s,
 		TableConvertor:            tableConvertor{},
 	}
-	if err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: getter}); err != nil {
+	if err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: o.Getter, AttrFunc: attributes, Indexers: indexers}); err != nil {
 		return nil, nil, err
 	}
-	statusStore := *store
-	statusStore.UpdateStrategy = statusStrategy{s}
-	statusStore.ResetFieldsStrategy = statusStrategy{s}
-	return &REST{store}, &StatusREST{&statusStore}, nil
+	if !o.UniqueEndpoints {
+		return &REST{Store: store}, nil, nil
+	}
+	options, err := o.Getter.GetRESTOptions(resource, &v2.PortRule{})
+	if err != nil {
+		return nil, nil, err
+	}
+	reservations, err := reservation.New(store.Storage.Storage, options.StorageConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	store.Storage.Storage = reservations
+	destroy := store.DestroyFunc
+	store.DestroyFunc = func() {
+		destroy()
+		reservations.Destroy()
+	}
+	return &REST{Store: store, reservations: reservations}, reservations, nil
 }
 
-// New returns an empty PortRule.
-func (r *StatusREST) New() runtime.Object { return &v2.PortRule{} }
+// ShortNames are what kubectl users may type instead of portrules.
+func (*REST) ShortNames() []string { return []string{"pr"} }
 
-// Destroy does nothing: the store belongs to [REST].
-func (r *StatusREST) Destroy() {}
+// Categories are the names under which kubectl get lists several resources.
+func (*REST) Categories() []string { return []string{"firewalld"} }
 
-// Get returns the whole object: kubectl get --subresource=status prints it.
-func (r *StatusREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	return r.store.Get(ctx, name, options)
+// Create creates a PortRule.
+func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	created, err := r.Store.Create(ctx, obj, r.checkDryRun(validate, options.DryRun), options)
+	return created, explain(ctx, obj, err)
 }
 
-// Update changes the status of an existing object. It never creates one.
-func (r *StatusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo,
-	create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
+// Update changes a PortRule. Server-side apply creates by it too.
+func (r *REST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo,
+	validate rest.ValidateObjectFunc, validateUpdate rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
-	return r.store.Update(ctx, name, info, create, update, false, options)
+	updated, created, err := r.Store.Update(ctx, name, info, r.checkDryRun(validate, options.DryRun), validateUpdate, forceAllowCreate, options)
+	return updated, created, explain(ctx, &v2.PortRule{ObjectMeta: metav1.ObjectMeta{Name: name}}, err)
 }
 
-// GetResetFields names what a write to the status does not change.
-func (r *StatusREST) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return r.store.GetResetFields()
+// checkDryRun adds to the validation of a creation that is a dry run what only the
+// write would find out: whether the endpoint is another rule's.
+func (r *REST) checkDryRun(validate rest.ValidateObjectFunc, options []string) rest.ValidateObjectFunc {
+	if r.reservations == nil || !dryrun.IsDryRun(options) {
+		return validate
+	}
+	return func(ctx context.Context, obj runtime.Object) error {
+		if validate != nil {
+			if err := validate(ctx, obj); err != nil {
+				return err
+			}
+		}
+		rule := obj.(*v2.PortRule)
+		key, err := r.KeyFunc(ctx, rule.Name)
+		if err != nil {
+			return err
+		}
+		return r.reservations.Check(ctx, key, rule)
+	}
 }
 
-// ConvertToTable renders rows for kubectl get --subresource=status.
-func (r *StatusREST) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
-	return r.store.ConvertToTable(ctx, obj, options)
+// explain turns a [reservation.HeldError] into the Status that clients know, in the
+// field names of the version that the request speaks.
+func explain(ctx context.Context, obj runtime.Object, err error) error {
+	held := (*reservation.HeldError)(nil)
+	if !errors.As(err, &held) {
+		return err
+	}
+	name := obj.(*v2.PortRule).Name
+	if held.Pending {
+		conflict := apierrors.NewConflict(resource, name, errors.New("endpoint "+held.Endpoint.String()+" is "+held.Error()))
+		conflict.ErrStatus.Details.RetryAfterSeconds = int32(held.RetryAfterSeconds())
+		return conflict
+	}
+	duplicate := field.Duplicate(field.NewPath("spec", "endpoint"), held.Endpoint.String())
+	duplicate.Detail = held.Error()
+	return apierrors.NewInvalid(schema.GroupKind{Group: api.Group, Kind: api.Kind}, name, inRequestVersion(ctx, field.ErrorList{duplicate}))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -36,17 +37,30 @@ type strategy struct {
 
 func (strategy) NamespaceScoped() bool { return true }
 
-// PrepareForCreate drops the status: it belongs to the status subresource.
-func (strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
+// PrepareForCreate drops the status, which belongs to the status subresource, and
+// says who the creator is (R6), whatever the request or a webhook says.
+func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	rule := obj.(*v2.PortRule)
 	rule.Status = v2.PortRuleStatus{}
 	rule.Generation = 1
+	user, ok := genericapirequest.UserFrom(ctx)
+	if !ok {
+		delete(rule.Annotations, api.RequestedBy)
+		return
+	}
+	metav1.SetMetaDataAnnotation(&rule.ObjectMeta, api.RequestedBy, user.GetName())
 }
 
-// PrepareForUpdate keeps the status, and moves the generation when the spec changes.
+// PrepareForUpdate keeps the status and the creator (R6), and moves the generation
+// when the spec changes.
 func (strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	rule, oldRule := obj.(*v2.PortRule), old.(*v2.PortRule)
 	rule.Status = oldRule.Status
+	if by, ok := oldRule.Annotations[api.RequestedBy]; ok {
+		metav1.SetMetaDataAnnotation(&rule.ObjectMeta, api.RequestedBy, by)
+	} else {
+		delete(rule.Annotations, api.RequestedBy)
+	}
 	rule.Generation = oldRule.Generation
 	if !apiequality.Semantic.DeepEqual(rule.Spec, oldRule.Spec) {
 		rule.Generation++
@@ -57,9 +71,12 @@ func (strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorLis
 	return inRequestVersion(ctx, v2.Validate(obj.(*v2.PortRule)))
 }
 
+// ValidateUpdate ratchets, as a CRD does: what was wrong before does not hold up a
+// change of anything else.
 func (strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
-	rule := obj.(*v2.PortRule)
-	return inRequestVersion(ctx, append(v2.Validate(rule), v2.ValidateUpdate(rule, old.(*v2.PortRule))...))
+	rule, oldRule := obj.(*v2.PortRule), old.(*v2.PortRule)
+	errs := v2.Ratchet(v2.Validate(rule), v2.Validate(oldRule))
+	return inRequestVersion(ctx, append(errs, v2.ValidateUpdate(rule, oldRule)...))
 }
 
 // inRequestVersion gives errors about the hub the field names of the version that
@@ -88,7 +105,7 @@ func (strategy) AllowUnconditionalUpdate() bool { return false }
 // GetResetFields names what PrepareForCreate and PrepareForUpdate reset, so that
 // server-side apply gives nobody ownership of it.
 func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return resetFields(fieldpath.MakePathOrDie("status"))
+	return resetFields(fieldpath.MakePathOrDie("status"), fieldpath.MakePathOrDie("metadata", "annotations", api.RequestedBy))
 }
 
 // statusStrategy decides what a write to the status subresource may change: the
@@ -101,6 +118,11 @@ func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Objec
 	rule.Spec = oldRule.Spec
 	oldRule.ObjectMeta.DeepCopyInto(&rule.ObjectMeta)
 	rule.ManagedFields = managed
+}
+
+// ValidateUpdate looks at the status alone, and ratchets.
+func (statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	return inRequestVersion(ctx, v2.Ratchet(v2.ValidateStatus(obj.(*v2.PortRule)), v2.ValidateStatus(old.(*v2.PortRule))))
 }
 
 func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
