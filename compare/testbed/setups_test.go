@@ -135,14 +135,14 @@ func answers(t *testing.T, bed *testbed.Testbed, group string) string {
 	ask("R3: another port, v2", patch("v2", `{"spec":{"endpoint":{"port":82}}}`))
 	ask("R3: more replicas", patch("v2", `{"spec":{"replicas":2}}`))
 	ask("R4: the same endpoint", create("v2", "open", "again", v2(80), nil))
-	ask("R4: the same endpoint, v1", create("v1", "open", "again", v1(80), nil))
+	ask("R4: the same endpoint, v1", create("v1", "open", "again-v1", v1(80), nil))
 	ask("R4: the same endpoint, a dry run", func(rules rulesOf) (string, error) {
-		_, err := rules("v2", "open").Create(ctx, portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again", v2(80)),
+		_, err := rules("v2", "open").Create(ctx, portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again-dry", v2(80)),
 			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return "accepted", err
 	})
 	ask("R4: the same endpoint, applied", func(rules rulesOf) (string, error) {
-		_, err := rules("v2", "open").Apply(ctx, "again", portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again", v2(80)),
+		_, err := rules("v2", "open").Apply(ctx, "again-applied", portRule(schema.GroupVersionResource{Group: group, Version: "v2"}, "again-applied", v2(80)),
 			metav1.ApplyOptions{FieldManager: "test"})
 		return "accepted", err
 	})
