@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -376,4 +378,85 @@ func TestReservationsAreApart(t *testing.T) {
 			t.Errorf("etcd lists %q in place of %q: %v", key, p.a, err)
 		}
 	}
+}
+
+// TestSimulation makes and deletes rules for few endpoints and under few names, by
+// twelve replicas, some of which repair too. etcd takes up to 12 s for each round
+// trip, longer than a rule may take, and some fail, before or after they have taken
+// place. At no moment may two rules share an endpoint.
+//
+// Each run is a bubble, in which hours pass at once.
+func TestSimulation(t *testing.T) {
+	for seed := range uint64(25) {
+		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+	}
+}
+
+func simulate(t *testing.T, seed uint64) {
+	e := newEtcd(t)
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the dice of a simulation
+	roll := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.IntN(n)
+	}
+	fail := func() error {
+		if roll(20) == 0 {
+			return errEtcd
+		}
+		return nil
+	}
+	before := func(string, string) error {
+		limit := 1000
+		if roll(4) == 0 {
+			limit = 12000
+		}
+		time.Sleep(time.Duration(roll(limit)) * time.Millisecond)
+		return fail()
+	}
+	e.reservations.before, e.reservations.after = before, func(string, string) error { return fail() }
+	e.rules.before, e.rules.after = before, func(string, string) error {
+		owners := map[string]string{}
+		for _, rule := range e.readRules() {
+			endpoint := rule.Spec.Endpoint.String()
+			if owner, ok := owners[endpoint]; ok {
+				t.Errorf("seed %d: %s and %s share %s", seed, owner, rule.Name, endpoint)
+			}
+			owners[endpoint] = rule.Name
+		}
+		return fail()
+	}
+	var wg sync.WaitGroup
+	for i := range 12 {
+		s := e.replica()
+		s.now = time.Now
+		wg.Go(func() {
+			for range 30 {
+				time.Sleep(time.Duration(roll(20000)) * time.Millisecond)
+				rule := newRule(fmt.Sprintf("web-%d", roll(6)), "10.0.0.3", int32(80+roll(3)))
+				// what fails is left as it is
+				switch what := roll(10); {
+				case what < 2 && i < 3:
+					_, _ = s.Repair(e.ctx)
+				case what < 7:
+					_ = ways[what%2].make(e, s, rule)
+				default:
+					_ = e.delete(s, rule)
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	for _, f := range []*fake{e.rules, e.reservations} {
+		f.before, f.after = nil, nil
+	}
+	time.Sleep(TakeoverAge)
+	s := e.replica()
+	s.now = time.Now
+	if _, err := s.Repair(e.ctx); err != nil {
+		t.Error(err)
+	}
+	e.wantConsistent()
 }
