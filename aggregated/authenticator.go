@@ -38,7 +38,10 @@ func authenticatorOf(info user.Info) callerreview.Authenticator {
 // recognise makes the authenticators of info say which of them it was. The union that
 // k8s.io/apiserver makes of them does not tell, so the first of it, the one of request
 // headers, is asked before it, and the others are told apart by what they leave behind.
-func recognise(info *genericapiserver.AuthenticationInfo) {
+//
+// The union always lets anonymous callers through (DelegatingAuthenticationOptions has
+// a field for that which it does not read): anonymous says whether they are.
+func recognise(info *genericapiserver.AuthenticationInfo, anonymous bool) {
 	union := info.Authenticator
 	var headers authenticator.Request
 	if config := info.RequestHeaderConfig; config != nil {
@@ -58,6 +61,8 @@ func recognise(info *genericapiserver.AuthenticationInfo) {
 			return response, ok, err
 		}
 		switch {
+		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated) && !anonymous:
+			return nil, false, nil
 		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated):
 			return by(callerreview.Anonymous, response), true, nil
 		case slices.Contains(response.User.GetExtra()[user.CredentialIDKey], certificateID(req)):

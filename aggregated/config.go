@@ -23,6 +23,7 @@ import (
 // Config is all that a server is made of.
 type Config struct {
 	Generic *genericapiserver.RecommendedConfig
+	types   *types
 	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint.
 	UniqueEndpoints bool
 	// ProbeAllow are addresses that the subresource probe dials although it would
@@ -34,13 +35,14 @@ type Config struct {
 // [Config.Complete] makes one.
 type CompletedConfig struct {
 	generic         genericapiserver.CompletedConfig
+	types           *types
 	uniqueEndpoints bool
 	probeAllow      []netip.Prefix
 }
 
 // Complete fills in what is absent and derivable.
 func (c *Config) Complete() CompletedConfig {
-	return CompletedConfig{generic: c.Generic.Complete(), uniqueEndpoints: c.UniqueEndpoints, probeAllow: c.ProbeAllow}
+	return CompletedConfig{generic: c.Generic.Complete(), types: c.types, uniqueEndpoints: c.UniqueEndpoints, probeAllow: c.ProbeAllow}
 }
 
 // New makes the server and installs the API group.
@@ -49,8 +51,10 @@ func (c CompletedConfig) New() (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the generic API server: %w", err)
 	}
+	group := c.types.storageVersion.Group
 	rules, reservations, err := portrule.NewStorage(portrule.Options{
-		Scheme:          scheme,
+		Group:           group,
+		Scheme:          c.types.scheme,
 		Getter:          c.generic.RESTOptionsGetter,
 		UniqueEndpoints: c.uniqueEndpoints,
 	})
@@ -69,7 +73,7 @@ func (c CompletedConfig) New() (*Server, error) {
 	}
 
 	// Query parameters are read by this server's scheme, which knows those of probe.
-	group := genericapiserver.NewDefaultAPIGroupInfo(api.Group, scheme, runtime.NewParameterCodec(scheme), codecs)
+	info := genericapiserver.NewDefaultAPIGroupInfo(group, c.types.scheme, runtime.NewParameterCodec(c.types.scheme), c.types.codecs)
 	prober := &probe.Prober{Rules: probe.Rules{Allow: c.probeAllow}}
 	resources := map[string]rest.Storage{
 		api.Resource:               rules,
@@ -78,20 +82,20 @@ func (c CompletedConfig) New() (*Server, error) {
 		api.Resource + "/nftables": portrule.NewNFTablesREST(rules),
 		api.Resource + "/probe":    portrule.NewProbeREST(rules, prober),
 	}
-	group.VersionedResourcesStorageMap[v1.Version] = resources
-	group.VersionedResourcesStorageMap[v2.Version] = maps.Clone(resources)
+	info.VersionedResourcesStorageMap[v1.Version] = resources
+	info.VersionedResourcesStorageMap[v2.Version] = maps.Clone(resources)
 	// what is new comes in the newest version alone
-	group.VersionedResourcesStorageMap[v2.Version][callerreview.Resource] = registrycallerreview.NewREST(authenticatorOf)
-	if err := generic.InstallAPIGroup(&group); err != nil {
-		return nil, fmt.Errorf("install %s: %w", api.Group, err)
+	info.VersionedResourcesStorageMap[v2.Version][callerreview.Resource] = registrycallerreview.NewREST(authenticatorOf)
+	if err := generic.InstallAPIGroup(&info); err != nil {
+		return nil, fmt.Errorf("install %s: %w", group, err)
 	}
 	return &Server{generic: generic}, nil
 }
 
 // describe adds the OpenAPI documents, v2 for kubectl explain of old and v3 for
 // everything since, server-side apply included.
-func describe(generic *genericapiserver.RecommendedConfig) {
-	namer := endpointsopenapi.NewDefinitionNamer(served)
+func (t *types) describe(generic *genericapiserver.RecommendedConfig) {
+	namer := endpointsopenapi.NewDefinitionNamer(t.served)
 	generic.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.Definitions, namer)
 	generic.OpenAPIConfig.Info.Title = "PortRule"
 	generic.OpenAPIConfig.Info.Version = v2.Version

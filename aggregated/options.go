@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
@@ -15,6 +15,7 @@ import (
 	basecompatibility "k8s.io/component-base/compatibility"
 
 	"portrule.example/lab/aggregated/admission/allowedports"
+	"portrule.example/lab/aggregated/authorizer"
 	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
 )
@@ -32,6 +33,17 @@ type Options struct {
 	Recommended *genericoptions.RecommendedOptions
 	// Globals holds the effective version and the feature gates of this process.
 	Globals basecompatibility.ComponentGlobalsRegistry
+	// Group is the API group that is served. Another than the usual one lets two
+	// servers that differ be compared in one cluster.
+	Group string
+	// ServerRun are the limits of all requests, and how the server ends.
+	ServerRun *genericoptions.ServerRunOptions
+	// Anonymous is whether a caller who shows nothing is let through as
+	// system:anonymous, to be authorized. Otherwise it is unauthorized.
+	Anonymous bool
+	// NameFreeReviews is whether the kube-apiserver is first asked about all names at
+	// once: see authorizer.NameFree, and its precondition.
+	NameFreeReviews bool
 	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint. All
 	// replicas must agree on it.
 	UniqueEndpoints bool
@@ -46,6 +58,9 @@ func NewOptions() *Options {
 		// the codec is made once the flags have said which: see Config
 		Recommended:     genericoptions.NewRecommendedOptions(defaultEtcdPrefix, nil),
 		Globals:         compatibility.DefaultComponentGlobalsRegistry,
+		Group:           api.Group,
+		ServerRun:       genericoptions.NewServerRunOptions(),
+		Anonymous:       true,
 		UniqueEndpoints: true,
 	}
 	o.Recommended.Etcd.DefaultStorageMediaType = runtime.ContentTypeProtobuf
@@ -60,10 +75,17 @@ func NewOptions() *Options {
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var fss cliflag.NamedFlagSets
 	r := o.Recommended
+	o.ServerRun.AddUniversalFlags(fss.FlagSet("requests"))
 	r.Etcd.AddFlags(fss.FlagSet("etcd"))
 	r.SecureServing.AddFlags(fss.FlagSet("secure serving"))
 	r.Authentication.AddFlags(fss.FlagSet("authentication"))
+	fss.FlagSet("authentication").BoolVar(&o.Anonymous, "anonymous-auth", o.Anonymous,
+		"Let callers who show no credential through as system:anonymous, to be authorized.")
 	r.Authorization.AddFlags(fss.FlagSet("authorization"))
+	fss.FlagSet("authorization").BoolVar(&o.NameFreeReviews, "authorization-name-free-reviews", o.NameFreeReviews,
+		"Ask the control plane first whether the user may do the verb to every name, and only if not, to the one that is meant: "+
+			"one SubjectAccessReview in place of one for each name. Only where the control plane authorizes by RBAC, "+
+			"or by nothing that denies single names.")
 	r.CoreAPI.AddFlags(fss.FlagSet("control plane"))
 	r.Admission.AddFlags(fss.FlagSet("admission"))
 	r.Audit.AddFlags(fss.FlagSet("audit"))
@@ -72,6 +94,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	r.Traces.AddFlags(fss.FlagSet("tracing"))
 	o.Globals.AddFlags(fss.FlagSet("versions and feature gates"))
 	fs := fss.FlagSet("portrules")
+	fs.StringVar(&o.Group, "group", o.Group, "The API group that is served.")
 	fs.BoolVar(&o.UniqueEndpoints, "unique-endpoints", o.UniqueEndpoints,
 		"Refuse a PortRule whose endpoint another one in its namespace has. All replicas must agree on it.")
 	fs.StringSliceVar(&o.ProbeAllow, "probe-allow-cidr", o.ProbeAllow,
@@ -84,6 +107,10 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 func (o *Options) Validate() error {
 	errs := o.Recommended.Validate()
 	errs = append(errs, o.Globals.Validate()...)
+	errs = append(errs, o.ServerRun.Validate()...)
+	for _, msg := range validation.IsDNS1123Subdomain(o.Group) {
+		errs = append(errs, fmt.Errorf("--group %q: %s", o.Group, msg))
+	}
 	if _, err := probe.ParseAllow(o.ProbeAllow); err != nil {
 		errs = append(errs, fmt.Errorf("--probe-allow-cidr: %w", err))
 	}
@@ -102,26 +129,34 @@ func (o *Options) Validate() error {
 // the certificate files and the kubeconfigs that the options name, and asks the
 // control plane for extension-apiserver-authentication.
 func (o *Options) Config() (*Config, error) {
-	generic := genericapiserver.NewRecommendedConfig(codecs)
+	types := register(o.Group)
+	generic := genericapiserver.NewRecommendedConfig(types.codecs)
 	generic.EffectiveVersion = o.Globals.EffectiveVersionFor(basecompatibility.DefaultKubeComponent)
 	generic.FeatureGate = o.Globals.FeatureGateFor(basecompatibility.DefaultKubeComponent)
 	etcd := o.Recommended.Etcd
 	var err error
 	etcd.StorageConfig.Codec, etcd.StorageConfig.EncodeVersioner, err = serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
 		StorageMediaType:  etcd.DefaultStorageMediaType,
-		StorageSerializer: codecs,
-		StorageVersion:    storageVersion,
-		MemoryVersion:     schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal},
+		StorageSerializer: types.codecs,
+		StorageVersion:    types.storageVersion,
+		MemoryVersion:     types.hub,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--storage-media-type: %w", err)
 	}
 	// before ApplyTo: the authentication options add their security definitions
-	describe(generic)
+	types.describe(generic)
+	if err := o.ServerRun.ApplyTo(&generic.Config); err != nil {
+		return nil, err
+	}
 	if err := o.Recommended.ApplyTo(generic); err != nil {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
-	recognise(&generic.Authentication)
+	recognise(&generic.Authentication, o.Anonymous)
+	generic.Authorization.Authorizer = authorizer.Shared(generic.Authorization.Authorizer, o.Recommended.Authorization.ClientTimeout)
+	if o.NameFreeReviews {
+		generic.Authorization.Authorizer = authorizer.NameFree(generic.Authorization.Authorizer)
+	}
 	if err := generic.AddPostStartHook("client-ca", awaitClientCA(generic)); err != nil {
 		return nil, err
 	}
@@ -129,5 +164,5 @@ func (o *Options) Config() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{Generic: generic, UniqueEndpoints: o.UniqueEndpoints, ProbeAllow: allow}, nil
+	return &Config{Generic: generic, types: types, UniqueEndpoints: o.UniqueEndpoints, ProbeAllow: allow}, nil
 }

@@ -16,12 +16,12 @@ import (
 // Whatever a body or etcd holds, decoding it ends in the hub or in an error, and what
 // it ends in can be stored and read again in every encoding.
 func FuzzDecode(f *testing.F) {
-	hub := schema.GroupVersion{Group: api.Group, Version: runtime.APIVersionInternal}
-	v1Codec := codecs.LegacyCodec(schema.GroupVersion{Group: api.Group, Version: v1.Version})
+	types := register(api.Group)
+	v1Codec := types.codecs.LegacyCodec(schema.GroupVersion{Group: api.Group, Version: v1.Version})
 	storages := map[string]runtime.Codec{}
 	for _, mediaType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON, runtime.ContentTypeYAML} {
 		codec, _, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
-			StorageMediaType: mediaType, StorageSerializer: codecs, StorageVersion: storageVersion, MemoryVersion: hub,
+			StorageMediaType: mediaType, StorageSerializer: types.codecs, StorageVersion: types.storageVersion, MemoryVersion: types.hub,
 		})
 		if err != nil {
 			f.Fatal(err)
@@ -44,7 +44,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"firewalld.fedoraproject.org/v2","kind":"CallerReview"}`))
 	f.Add([]byte("k8s\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		object, err := runtime.Decode(codecs.UniversalDecoder(hub), data)
+		object, err := runtime.Decode(types.codecs.UniversalDecoder(types.hub), data)
 		if err != nil {
 			return
 		}

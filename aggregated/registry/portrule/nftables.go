@@ -22,7 +22,7 @@ import (
 // request that accepts text/plain, and nothing that objects are encoded as, would
 // be refused the text.
 type NFTablesREST struct {
-	rules rest.Getter
+	rules *REST
 }
 
 var (
@@ -64,7 +64,7 @@ func (r *NFTablesREST) Connect(ctx context.Context, name string, _ runtime.Objec
 	text, err := nftables.Render(obj.(*v2.PortRule))
 	if err != nil {
 		// stored before a rule of the contract was tightened
-		return nil, apierrors.NewInternalError(fmt.Errorf("%s %q: %w", resource, name, err))
+		return nil, apierrors.NewInternalError(fmt.Errorf("%s %q: %w", r.rules.DefaultQualifiedResource, name, err))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", textPlain+"; charset=utf-8")

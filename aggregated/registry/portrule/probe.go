@@ -52,9 +52,9 @@ func (o *ProbeOptions) DeepCopyObject() runtime.Object {
 
 // AddProbeOptions registers ProbeOptions in every served version, and how they are
 // read from a query.
-func AddProbeOptions(scheme *runtime.Scheme) error {
+func AddProbeOptions(scheme *runtime.Scheme, group string) error {
 	for _, version := range []string{v1.Version, v2.Version} {
-		scheme.AddKnownTypes(schema.GroupVersion{Group: api.Group, Version: version}, &ProbeOptions{})
+		scheme.AddKnownTypes(schema.GroupVersion{Group: group, Version: version}, &ProbeOptions{})
 	}
 	return scheme.AddConversionFunc((*url.Values)(nil), (*ProbeOptions)(nil), func(in, out any, _ conversion.Scope) error {
 		query, options := *in.(*url.Values), out.(*ProbeOptions)
@@ -77,7 +77,7 @@ func AddProbeOptions(scheme *runtime.Scheme) error {
 // ProbeREST serves the subresource portrules/probe: the server dials the endpoint
 // and writes one line of JSON, a [probe.Attempt], for each attempt as it ends.
 type ProbeREST struct {
-	rules  rest.Getter
+	rules  *REST
 	prober *probe.Prober
 }
 
@@ -125,12 +125,12 @@ func (r *ProbeREST) Connect(ctx context.Context, name string, options runtime.Ob
 	o := options.(*ProbeOptions)
 	plan := probe.NewPlan(o.Count, o.IntervalSeconds, o.TimeoutSeconds)
 	if errs := plan.Validate(); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: api.Group, Kind: "ProbeOptions"}, name, errs)
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: r.rules.group, Kind: "ProbeOptions"}, name, errs)
 	}
 	target := probe.Target{Host: endpoint.Host, Port: uint16(endpoint.Port)}
 	refused := (*probe.RefusedError)(nil)
 	if err := r.prober.Check(ctx, target); errors.As(err, &refused) {
-		return nil, apierrors.NewForbidden(schema.GroupResource{Group: api.Group, Resource: api.Resource + "/probe"}, name, err)
+		return nil, apierrors.NewForbidden(schema.GroupResource{Group: r.rules.group, Resource: api.Resource + "/probe"}, name, err)
 	} else if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}

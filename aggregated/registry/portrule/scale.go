@@ -14,7 +14,6 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )
@@ -24,6 +23,7 @@ import (
 // know how to write without knowing PortRule.
 type ScaleREST struct {
 	store *genericregistry.Store
+	group string
 }
 
 var (
@@ -33,7 +33,7 @@ var (
 )
 
 // NewScaleREST returns the scale of the rules in r.
-func NewScaleREST(r *REST) *ScaleREST { return &ScaleREST{r.Store} }
+func NewScaleREST(r *REST) *ScaleREST { return &ScaleREST{r.Store, r.group} }
 
 // GroupVersionKind says that a Scale is a Scale in every version of PortRule.
 func (*ScaleREST) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
@@ -60,7 +60,7 @@ func (r *ScaleREST) Update(ctx context.Context, name string, info rest.UpdatedOb
 	validate rest.ValidateObjectFunc, validateUpdate rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
 	// admission sees the Scale that was sent, as it does for other kinds
-	obj, _, err := r.store.Update(ctx, name, scaleUpdate{info},
+	obj, _, err := r.store.Update(ctx, name, scaleUpdate{info, r.group},
 		func(ctx context.Context, obj runtime.Object) error { return validate(ctx, scaleOf(obj)) },
 		func(ctx context.Context, obj, old runtime.Object) error {
 			return validateUpdate(ctx, scaleOf(obj), scaleOf(old))
@@ -91,18 +91,23 @@ func scaleOf(obj runtime.Object) *autoscalingv1.Scale {
 }
 
 // scaleUpdate makes an update of a Scale one of its rule.
-type scaleUpdate struct{ rest.UpdatedObjectInfo }
+type scaleUpdate struct {
+	rest.UpdatedObjectInfo
+	group string
+}
 
 // replicasPaths says where each version has what is spec.replicas of a Scale, so
 // that whoever scales owns that field of the rule, and is told of conflicts.
-var replicasPaths = managedfields.ResourcePathMappings{
-	api.Group + "/" + v1.Version: fieldpath.MakePathOrDie("spec", "replicas"),
-	api.Group + "/" + v2.Version: fieldpath.MakePathOrDie("spec", "replicas"),
+func replicasPaths(group string) managedfields.ResourcePathMappings {
+	return managedfields.ResourcePathMappings{
+		group + "/" + v1.Version: fieldpath.MakePathOrDie("spec", "replicas"),
+		group + "/" + v2.Version: fieldpath.MakePathOrDie("spec", "replicas"),
+	}
 }
 
 func (u scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	rule := old.DeepCopyObject().(*v2.PortRule)
-	owners := managedfields.NewScaleHandler(rule.ManagedFields, schema.GroupVersion{Group: api.Group, Version: v2.Version}, replicasPaths)
+	owners := managedfields.NewScaleHandler(rule.ManagedFields, schema.GroupVersion{Group: u.group, Version: v2.Version}, replicasPaths(u.group))
 	oldScale := scaleOf(rule)
 	var err error
 	if oldScale.ManagedFields, err = owners.ToSubresource(); err != nil {

@@ -63,9 +63,9 @@ var fieldLabels = map[string]map[string]string{
 }
 
 // AddFieldLabels makes the scheme read field selectors in the names of each version.
-func AddFieldLabels(scheme *runtime.Scheme) error {
+func AddFieldLabels(scheme *runtime.Scheme, group string) error {
 	for version, labels := range fieldLabels {
-		kind := schema.GroupVersionKind{Group: api.Group, Version: version, Kind: api.Kind}
+		kind := schema.GroupVersionKind{Group: group, Version: version, Kind: api.Kind}
 		err := scheme.AddFieldLabelConversionFunc(kind, func(label, value string) (string, string, error) {
 			switch label {
 			case "metadata.name", "metadata.namespace":

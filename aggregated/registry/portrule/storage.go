@@ -26,11 +26,10 @@ import (
 	v2 "portrule.example/lab/api/v2"
 )
 
-var resource = schema.GroupResource{Group: api.Group, Resource: api.Resource}
-
 // REST serves the resource portrules.
 type REST struct {
 	*genericregistry.Store
+	group string
 	// reservations keeps endpoints unique (R4). It is nil where they need not be.
 	reservations *reservation.Storage
 }
@@ -44,6 +43,8 @@ var (
 
 // Options say how PortRules are stored.
 type Options struct {
+	// Group is the API group that is served.
+	Group string
 	// Scheme has the hub registered.
 	Scheme *runtime.Scheme
 	// Getter says where etcd is.
@@ -55,13 +56,14 @@ type Options struct {
 // NewStorage returns the storage of portrules, which the subresources share, and
 // the reservations of R4, nil without UniqueEndpoints. Their Start must be called.
 func NewStorage(o Options) (*REST, *reservation.Storage, error) {
-	s := strategy{ObjectTyper: o.Scheme, NameGenerator: names.SimpleNameGenerator}
+	s := strategy{ObjectTyper: o.Scheme, NameGenerator: names.SimpleNameGenerator, group: o.Group}
+	resource := schema.GroupResource{Group: o.Group, Resource: api.Resource}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &v2.PortRule{} },
 		NewListFunc:               func() runtime.Object { return &v2.PortRuleList{} },
 		PredicateFunc:             predicate,
 		DefaultQualifiedResource:  resource,
-		SingularQualifiedResource: schema.GroupResource{Group: api.Group, Resource: "portrule"},
+		SingularQualifiedResource: schema.GroupResource{Group: o.Group, Resource: "portrule"},
 		CreateStrategy:            s,
 		UpdateStrategy:            s,
 		DeleteStrategy:            s,
@@ -72,13 +74,13 @@ func NewStorage(o Options) (*REST, *reservation.Storage, error) {
 		return nil, nil, err
 	}
 	if !o.UniqueEndpoints {
-		return &REST{Store: store}, nil, nil
+		return &REST{Store: store, group: o.Group}, nil, nil
 	}
 	options, err := o.Getter.GetRESTOptions(resource, &v2.PortRule{})
 	if err != nil {
 		return nil, nil, err
 	}
-	reservations, err := reservation.New(store.Storage.Storage, options.StorageConfig)
+	reservations, err := reservation.New(o.Group, store.Storage.Storage, options.StorageConfig)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,7 +90,7 @@ func NewStorage(o Options) (*REST, *reservation.Storage, error) {
 		destroy()
 		reservations.Destroy()
 	}
-	return &REST{Store: store, reservations: reservations}, reservations, nil
+	return &REST{Store: store, group: o.Group, reservations: reservations}, reservations, nil
 }
 
 // ShortNames are what kubectl users may type instead of portrules.
@@ -100,7 +102,7 @@ func (*REST) Categories() []string { return []string{"firewalld"} }
 // Create creates a PortRule.
 func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	created, err := r.Store.Create(ctx, obj, r.checkDryRun(validate, options.DryRun), options)
-	return created, explain(ctx, obj, err)
+	return created, r.explain(ctx, obj.(*v2.PortRule).Name, err)
 }
 
 // Update changes a PortRule. Server-side apply creates by it too.
@@ -108,7 +110,7 @@ func (r *REST) Update(ctx context.Context, name string, info rest.UpdatedObjectI
 	validate rest.ValidateObjectFunc, validateUpdate rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
 	updated, created, err := r.Store.Update(ctx, name, info, r.checkDryRun(validate, options.DryRun), validateUpdate, forceAllowCreate, options)
-	return updated, created, explain(ctx, &v2.PortRule{ObjectMeta: metav1.ObjectMeta{Name: name}}, err)
+	return updated, created, r.explain(ctx, name, err)
 }
 
 // checkDryRun adds to the validation of a creation that is a dry run what only the
@@ -134,18 +136,17 @@ func (r *REST) checkDryRun(validate rest.ValidateObjectFunc, options []string) r
 
 // explain turns a [reservation.HeldError] into the Status that clients know, in the
 // field names of the version that the request speaks.
-func explain(ctx context.Context, obj runtime.Object, err error) error {
+func (r *REST) explain(ctx context.Context, name string, err error) error {
 	held := (*reservation.HeldError)(nil)
 	if !errors.As(err, &held) {
 		return err
 	}
-	name := obj.(*v2.PortRule).Name
 	if held.Pending {
-		conflict := apierrors.NewConflict(resource, name, errors.New("endpoint "+held.Endpoint.String()+" is "+held.Error()))
+		conflict := apierrors.NewConflict(r.DefaultQualifiedResource, name, errors.New("endpoint "+held.Endpoint.String()+" is "+held.Error()))
 		conflict.ErrStatus.Details.RetryAfterSeconds = int32(held.RetryAfterSeconds())
 		return conflict
 	}
 	duplicate := field.Duplicate(field.NewPath("spec", "endpoint"), held.Endpoint.String())
 	duplicate.Detail = held.Error()
-	return apierrors.NewInvalid(schema.GroupKind{Group: api.Group, Kind: api.Kind}, name, inRequestVersion(ctx, field.ErrorList{duplicate}))
+	return apierrors.NewInvalid(schema.GroupKind{Group: r.group, Kind: api.Kind}, name, inRequestVersion(ctx, field.ErrorList{duplicate}))
 }

@@ -33,6 +33,7 @@ var (
 type strategy struct {
 	runtime.ObjectTyper
 	names.NameGenerator
+	group string
 }
 
 func (strategy) NamespaceScoped() bool { return true }
@@ -104,8 +105,8 @@ func (strategy) AllowUnconditionalUpdate() bool { return false }
 
 // GetResetFields names what PrepareForCreate and PrepareForUpdate reset, so that
 // server-side apply gives nobody ownership of it.
-func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return resetFields(fieldpath.MakePathOrDie("status"), fieldpath.MakePathOrDie("metadata", "annotations", api.RequestedBy))
+func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.resetFields(fieldpath.MakePathOrDie("status"), fieldpath.MakePathOrDie("metadata", "annotations", api.RequestedBy))
 }
 
 // statusStrategy decides what a write to the status subresource may change: the
@@ -125,13 +126,13 @@ func (statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Objec
 	return inRequestVersion(ctx, v2.Ratchet(v2.ValidateStatus(obj.(*v2.PortRule)), v2.ValidateStatus(old.(*v2.PortRule))))
 }
 
-func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return resetFields(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
+func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.resetFields(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
 }
 
-func resetFields(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
+func (s strategy) resetFields(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
 	return map[fieldpath.APIVersion]*fieldpath.Set{
-		api.Group + "/" + v1.Version: fieldpath.NewSet(paths...),
-		api.Group + "/" + v2.Version: fieldpath.NewSet(paths...),
+		fieldpath.APIVersion(s.group + "/" + v1.Version): fieldpath.NewSet(paths...),
+		fieldpath.APIVersion(s.group + "/" + v2.Version): fieldpath.NewSet(paths...),
 	}
 }

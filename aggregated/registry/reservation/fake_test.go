@@ -28,6 +28,9 @@ import (
 	v2 "portrule.example/lab/api/v2"
 )
 
+// rulesPrefix is where the rules are.
+const rulesPrefix = "/firewalld.fedoraproject.org/portrules/"
+
 // fake is a storage in memory that behaves as the one of etcd does where Storage
 // can tell: it keeps bytes, so what a codec loses is lost here, and each write is
 // conditional on the revision that was read.
@@ -365,7 +368,7 @@ func newEtcd(t *testing.T) *etcd {
 // starting returns a replica that does not know yet what is reserved, replica one
 // that does.
 func (e *etcd) starting() *Storage {
-	s := newStorage(e.rules, e.reservations, func() {})
+	s := newStorage(e.rules, rulesPrefix, e.reservations, func() {})
 	s.now = e.clock.now
 	return s
 }

@@ -18,16 +18,18 @@ import (
 )
 
 const (
-	// repairInterval is how often Run repairs, each replica for itself: to repair
+	// repairInterval is how often Start repairs, each replica for itself: to repair
 	// twice does no harm.
 	repairInterval = 5 * time.Minute
-	// retryInterval is how soon it tries again if it could not.
+	// retryInterval is how soon it tries the first time again if it could not, and
+	// startTimeout how long Start waits for that.
 	retryInterval = time.Second
+	startTimeout  = 10 * time.Second
 )
 
 // Start repairs once, after which rules can be created, and goes on repairing in
-// the background until ctx ends. It returns when the first repair is done or ctx
-// has ended.
+// the background until ctx ends. It returns when the first repair is done, and after
+// 10 s at the latest: until it is done creations are refused, and all else goes on.
 func (s *Storage) Start(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	repair := func(ctx context.Context) error {
@@ -40,14 +42,29 @@ func (s *Storage) Start(ctx context.Context) {
 		}
 		return err
 	}
-	err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
-		return repair(ctx) == nil, nil
-	})
-	if err != nil {
-		return
+	go func() {
+		err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
+			return repair(ctx) == nil, nil
+		})
+		if err != nil {
+			return // the server ends
+		}
+		close(s.complete)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait.Jitter(repairInterval, 0.1)):
+				_ = repair(ctx)
+			}
+		}
+	}()
+	select {
+	case <-s.complete:
+	case <-time.After(startTimeout):
+		logger.Info("goes on without the reservations of the rules that are there: none can be created until they are complete")
+	case <-ctx.Done():
 	}
-	close(s.complete)
-	go wait.JitterUntilWithContext(ctx, func(ctx context.Context) { _ = repair(ctx) }, repairInterval, 0.1, true)
 }
 
 // Repaired says what a repair has found.
@@ -78,7 +95,10 @@ func (s *Storage) Repair(ctx context.Context) (Repaired, error) {
 	if err := s.reservations.GetList(ctx, prefix+"/", everything, reservations); err != nil {
 		return repaired, fmt.Errorf("list the reservations: %w", err)
 	}
-	if err := s.GetList(ctx, rulesPrefix, everything, rules); err != nil {
+	// What is young now may get its rule after it is looked for, however long the rest
+	// takes.
+	listed := s.now()
+	if err := s.GetList(ctx, s.rulesPrefix, everything, rules); err != nil {
 		return repaired, fmt.Errorf("list the rules: %w", err)
 	}
 
@@ -97,40 +117,55 @@ func (s *Storage) Repair(ctx context.Context) (Repaired, error) {
 		if reserved[rule.UID] {
 			continue
 		}
-		switch duplicate, err := s.adopt(ctx, rule); {
+		adopted, duplicate, err := s.adopt(ctx, rule)
+		switch {
 		case err != nil:
 			errs = append(errs, err)
 		case duplicate:
 			repaired.Duplicates++
-		default:
+		case adopted:
 			repaired.Reserved++
 		}
 	}
 	for i := range reservations.Items {
 		held := &reservations.Items[i]
-		if stored[held.UID] || s.now().Sub(held.CreationTimestamp.Time) < TakeoverAge {
+		if stored[held.UID] || listed.Sub(held.CreationTimestamp.Time) < TakeoverAge {
 			continue
 		}
-		err := s.remove(ctx, key(held.Namespace, held.Annotations[endpointAnnotation]),
+		removed, err := s.remove(ctx, key(held.Namespace, held.Annotations[endpointAnnotation]),
 			&storage.Preconditions{UID: &held.UID, ResourceVersion: &held.ResourceVersion})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove the reservation of %s: %w", held.Annotations[endpointAnnotation], err))
 			continue
 		}
-		repaired.Removed++
+		if removed {
+			repaired.Removed++
+		}
 	}
 	return repaired, errors.Join(errs...)
 }
 
 // adopt reserves for a rule that is there, unless another rule has its endpoint.
-func (s *Storage) adopt(ctx context.Context, rule *v2.PortRule) (duplicate bool, err error) {
-	err = s.reserve(ctx, rulesPrefix+rule.Namespace+"/"+rule.Name, rule)
+func (s *Storage) adopt(ctx context.Context, rule *v2.PortRule) (adopted, duplicate bool, err error) {
+	key := s.rulesPrefix + rule.Namespace + "/" + rule.Name
+	err = s.reserve(ctx, key, rule)
 	switch held := (*HeldError)(nil); {
-	case err == nil, storage.IsExist(err): // it has one by now
-		return false, nil
+	case err == nil:
+		// it may have been deleted since it was listed, and released nothing then
+		current := &v2.PortRule{}
+		if err := s.Get(ctx, key, storage.GetOptions{IgnoreNotFound: true}, current); err != nil {
+			return true, false, fmt.Errorf("read %s again: %w", klog.KObj(rule), err)
+		}
+		if current.UID != rule.UID {
+			s.release(ctx, rule)
+			return false, false, nil
+		}
+		return true, false, nil
+	case storage.IsExist(err): // it has one by now
+		return false, false, nil
 	case errors.As(err, &held) && !held.Pending:
 		klog.FromContext(ctx).Error(err, "two rules share an endpoint: delete one of them", "endpoint", held.Endpoint.String(), "rule", klog.KObj(rule))
-		return true, nil
+		return false, true, nil
 	}
-	return false, fmt.Errorf("reserve %s for %s: %w", rule.Spec.Endpoint, klog.KObj(rule), err)
+	return false, false, fmt.Errorf("reserve %s for %s: %w", rule.Spec.Endpoint, klog.KObj(rule), err)
 }

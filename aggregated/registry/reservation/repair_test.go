@@ -460,3 +460,79 @@ func simulate(t *testing.T, seed uint64) {
 	}
 	e.wantConsistent()
 }
+
+// A reservation that was young when the rules were listed is removed if Repair
+// itself takes long.
+func TestRepairSlow(t *testing.T) {
+	e := newEtcd(t)
+	web, db := newRule("web", "10.0.0.3", 80), newRule("db", "10.0.0.4", 80)
+	e.leaked(0, web) // is being created
+	e.present(db)
+	e.rules.after = once("list", func() error { e.present(web); return nil }) // is created
+	// the repair takes as long as a reservation must be old
+	e.reservations.before = once("create", func() error { e.clock.advance(TakeoverAge); return nil })
+	if _, err := e.replica().Repair(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	e.wantHeld(web, db)
+}
+
+// A rule that is deleted between the list and its adoption gets no reservation.
+func TestAdoptDeleted(t *testing.T) {
+	e := newEtcd(t)
+	web := newRule("web", "10.0.0.3", 80)
+	e.present(web)
+	e.rules.after = once("list", func() error { return e.delete(e.replica(), web) })
+	if _, err := e.replica().Repair(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	e.wantHeld()
+}
+
+// Repaired counts what Repair has done.
+func TestRepairedCounts(t *testing.T) {
+	t.Run("reserved", func(t *testing.T) {
+		e := newEtcd(t)
+		e.rules.before = once("list", func() error { return e.create(e.replica(), newRule("web", "10.0.0.3", 80)) })
+		if got, err := e.replica().Repair(e.ctx); got != (Repaired{}) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+	t.Run("removed", func(t *testing.T) {
+		e := newEtcd(t)
+		e.leaked(TakeoverAge, newRule("web", "10.0.0.3", 80))
+		e.reservations.before = once("delete", func() error { return e.create(e.replica(), newRule("db", "10.0.0.3", 80)) })
+		if got, err := e.replica().Repair(e.ctx); got != (Repaired{}) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+	t.Run("taken over by the repair", func(t *testing.T) {
+		e := newEtcd(t)
+		e.leaked(TakeoverAge, newRule("web", "10.0.0.3", 80))
+		e.present(newRule("db", "10.0.0.3", 80))
+		if got, err := e.replica().Repair(e.ctx); got != (Repaired{Reserved: 1}) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+// Start repairs once.
+func TestStartOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEtcd(t)
+		ctx, cancel := context.WithCancel(e.ctx)
+		lists := 0
+		e.rules.before = func(op, _ string) error {
+			if op == "list" {
+				lists++
+			}
+			return nil
+		}
+		e.starting().Start(ctx)
+		synctest.Wait()
+		if lists != 1 {
+			t.Errorf("listed %d times", lists)
+		}
+		cancel()
+	})
+}

@@ -44,8 +44,9 @@ const (
 	// TakeoverAge is how old a reservation must be before it may be taken over from
 	// an owner that is not there: a creation that is slow looks like one that has
 	// failed. It is WriteTimeout and a margin of 20 s, for a write that etcd commits
-	// after its client gave up, and for clocks that differ between replicas. If etcd
-	// or the clocks do worse, two rules may share an endpoint; Repair says so.
+	// after its client gave up, for a process that is paused between the two writes,
+	// and for clocks that differ between replicas. If any of them does worse, two rules
+	// may share an endpoint; Repair says so.
 	TakeoverAge = WriteTimeout + 20*time.Second
 
 	// releaseTimeout bounds the removal of a reservation, which no request waits
@@ -54,9 +55,8 @@ const (
 	// attempts is how often a reservation that changes hands meanwhile is looked at.
 	attempts = 5
 
-	// prefix is where the reservations are, and rulesPrefix where the rules are.
-	prefix      = "/" + api.Group + "/portrule-endpoints"
-	rulesPrefix = "/" + api.Group + "/" + api.Resource + "/"
+	// prefix is where the reservations are, below what the group has in etcd.
+	prefix = "/portrule-endpoints"
 	// endpointAnnotation holds what is reserved, as [v2.Endpoint.String] spells it.
 	endpointAnnotation = api.Group + "/endpoint"
 )
@@ -97,6 +97,8 @@ func (e *HeldError) RetryAfterSeconds() int {
 // validation and admission, and a dry run does not come here at all: see [Storage.Check].
 type Storage struct {
 	storage.Interface
+	// rulesPrefix is that of the keys of all rules.
+	rulesPrefix string
 	// reservations has one object for each reserved endpoint: who has reserved it.
 	reservations storage.Interface
 	destroy      factory.DestroyFunc
@@ -105,13 +107,14 @@ type Storage struct {
 	now      func() time.Time
 }
 
-// New decorates the storage of PortRules. config says where the reservations are
-// kept: in the same etcd.
+// New decorates the storage of the PortRules of a group. config says where the
+// reservations are kept: in the same etcd, under <prefix>/<group>/portrule-endpoints.
 //
-// Creations wait until [Storage.Run] has found out what is reserved already.
-func New(rules storage.Interface, config *storagebackend.ConfigForResource) (*Storage, error) {
+// Creations wait until [Storage.Start] has found out what is reserved already.
+func New(group string, rules storage.Interface, config *storagebackend.ConfigForResource) (*Storage, error) {
 	own := *config
-	own.GroupResource = schema.GroupResource{Group: api.Group, Resource: "portrule-endpoints"}
+	own.GroupResource = schema.GroupResource{Group: group, Resource: "portrule-endpoints"}
+	own.Prefix = path.Join(own.Prefix, group)
 	own.Codec = codec
 	own.EncodeVersioner = metav1.SchemeGroupVersion
 	reservations, destroy, err := generic.NewRawStorage(&own,
@@ -120,11 +123,11 @@ func New(rules storage.Interface, config *storagebackend.ConfigForResource) (*St
 	if err != nil {
 		return nil, fmt.Errorf("make the storage of reservations: %w", err)
 	}
-	return newStorage(rules, reservations, destroy), nil
+	return newStorage(rules, "/"+group+"/"+api.Resource+"/", reservations, destroy), nil
 }
 
-func newStorage(rules, reservations storage.Interface, destroy factory.DestroyFunc) *Storage {
-	return &Storage{Interface: rules, reservations: reservations, destroy: destroy, complete: make(chan struct{}), now: time.Now}
+func newStorage(rules storage.Interface, rulesPrefix string, reservations storage.Interface, destroy factory.DestroyFunc) *Storage {
+	return &Storage{Interface: rules, rulesPrefix: rulesPrefix, reservations: reservations, destroy: destroy, complete: make(chan struct{}), now: time.Now}
 }
 
 // Destroy closes the connection to etcd that the reservations have.
@@ -186,10 +189,21 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, key string, destination 
 	if !ignoreNotFound {
 		return s.Interface.GuaranteedUpdate(ctx, key, destination, false, preconditions, tryUpdate, cached)
 	}
-	if err := s.await(ctx); err != nil {
-		return err
+	for range attempts - 1 {
+		err := s.createOrUpdate(ctx, key, destination, preconditions, tryUpdate, cached)
+		if !storage.IsExist(err) {
+			return err
+		}
+		// created since it was read: to apply it again is to update it
 	}
+	return s.createOrUpdate(ctx, key, destination, preconditions, tryUpdate, cached)
+}
+
+func (s *Storage) createOrUpdate(ctx context.Context, key string, destination runtime.Object,
+	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, cached runtime.Object,
+) error {
 	var reserved *v2.PortRule
+	var refused error
 	write, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	err := s.Interface.GuaranteedUpdate(write, key, destination, true, preconditions,
@@ -199,19 +213,27 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, key string, destination 
 				s.release(ctx, reserved)
 				reserved = nil
 			}
+			refused = nil
+			creating := input.(*v2.PortRule).ResourceVersion == ""
 			output, ttl, err := tryUpdate(input, res)
-			if err != nil || input.(*v2.PortRule).ResourceVersion != "" {
+			if err != nil || !creating {
 				return output, ttl, err
+			}
+			if refused = s.await(ctx); refused != nil {
+				return nil, nil, refused
 			}
 			timer := time.AfterFunc(WriteTimeout, func() { cancel(errTooSlow) })
 			context.AfterFunc(write, func() { timer.Stop() })
 			rule := output.(*v2.PortRule)
-			if err := s.reserve(ctx, key, rule); err != nil {
-				return nil, nil, err
+			if refused = s.reserve(ctx, key, rule); refused != nil {
+				return nil, nil, refused
 			}
 			reserved = rule.DeepCopy()
 			return output, ttl, nil
 		}, cached)
+	if refused != nil {
+		return refused
+	}
 	if err == nil && reserved != nil && destination.(*v2.PortRule).UID != reserved.UID {
 		s.release(ctx, reserved)
 	}
@@ -241,6 +263,7 @@ func (s *Storage) Check(ctx context.Context, key string, rule *v2.PortRule) erro
 
 // reserve reserves the endpoint of rule, which is about to be created under key.
 func (s *Storage) reserve(ctx context.Context, key string, rule *v2.PortRule) error {
+	owner := rule.Name
 	for range attempts {
 		wanted := newReservation(rule, s.now())
 		err := s.reservations.Create(ctx, keyOf(rule), wanted, nil, 0)
@@ -254,6 +277,7 @@ func (s *Storage) reserve(ctx context.Context, key string, rule *v2.PortRule) er
 		if held == nil {
 			continue // released meanwhile
 		}
+		owner = held.Name
 		if err := s.judge(ctx, key, rule, held); err != nil {
 			return err
 		}
@@ -269,7 +293,7 @@ func (s *Storage) reserve(ctx context.Context, key string, rule *v2.PortRule) er
 			return err
 		}
 	}
-	return &HeldError{Endpoint: rule.Spec.Endpoint, Owner: rule.Name, Pending: true, RetryAfter: time.Second}
+	return &HeldError{Endpoint: rule.Spec.Endpoint, Owner: owner, Pending: true, RetryAfter: time.Second}
 }
 
 // judge returns nil if the reservation held may be taken over for rule, which is
@@ -308,19 +332,19 @@ func (s *Storage) get(ctx context.Context, key string) (*metav1.PartialObjectMet
 func (s *Storage) release(ctx context.Context, rule *v2.PortRule) {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if err := s.remove(bounded, keyOf(rule), &storage.Preconditions{UID: &rule.UID}); err != nil {
+	if _, err := s.remove(bounded, keyOf(rule), &storage.Preconditions{UID: &rule.UID}); err != nil {
 		klog.FromContext(ctx).Error(err, "left a reservation behind", "endpoint", rule.Spec.Endpoint.String(), "rule", klog.KObj(rule))
 	}
 }
 
 // remove deletes a reservation if it is still what preconditions say.
-func (s *Storage) remove(ctx context.Context, key string, preconditions *storage.Preconditions) error {
-	err := s.reservations.Delete(ctx, key, &metav1.PartialObjectMetadata{}, preconditions,
+func (s *Storage) remove(ctx context.Context, key string, preconditions *storage.Preconditions) (removed bool, err error) {
+	err = s.reservations.Delete(ctx, key, &metav1.PartialObjectMetadata{}, preconditions,
 		storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{})
 	if gone(err) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // gone is whether err says that a reservation is not what it was.
@@ -348,6 +372,8 @@ func (s *Storage) await(ctx context.Context) error {
 	case <-s.complete:
 		return nil
 	case <-bounded.Done():
-		return apierrors.NewServiceUnavailable("the endpoints of the rules that are there are not reserved yet: try again")
+		err := apierrors.NewServiceUnavailable("the endpoints of the rules that are there are not reserved yet: try again")
+		err.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+		return err
 	}
 }

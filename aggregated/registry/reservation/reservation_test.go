@@ -963,3 +963,77 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+// An apply of a rule that is there does not wait for the first repair.
+func TestUpdateWhileStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEtcd(t)
+		web := newRule("web", "10.0.0.3", 80)
+		e.present(web)
+		changed := web.DeepCopy()
+		changed.Spec.Service = "apache"
+		if err := e.apply(e.starting(), changed); err != nil {
+			t.Error(err)
+		}
+		if got := e.readRules()[0].Spec.Service; got != "apache" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// Two applies of one new rule at once: the second becomes an update, as it does
+// without reservations.
+func TestApplyMerges(t *testing.T) {
+	e := newEtcd(t)
+	web, again := newRule("web", "10.0.0.3", 80), newRule("web", "10.0.0.3", 80)
+	again.Spec.Service = "apache"
+	first := true
+	err := e.replica().GuaranteedUpdate(e.ctx, ruleKey(web), &v2.PortRule{}, true, nil,
+		func(input runtime.Object, res storage.ResponseMeta) (runtime.Object, *uint64, error) {
+			if first {
+				first = false
+				e.given(web)
+			}
+			return applying(again)(input, res)
+		}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A verdict that comes late is the verdict, in both ways.
+func TestLateVerdict(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEtcd(t)
+				e.given(newRule("web", "10.0.0.3", 80))
+				e.reservations.before = once("create", func() error { time.Sleep(WriteTimeout); synctest.Wait(); return nil })
+				if held := wantHeldError(t, way.make(e, e.replica(), newRule("db", "10.0.0.3", 80))); held.Owner != "web" {
+					t.Errorf("got %+v", held)
+				}
+			})
+		})
+	}
+}
+
+// What the last attempt has seen is the owner.
+func TestChangesHandsOwner(t *testing.T) {
+	e := newEtcd(t)
+	web, db := newRule("web", "10.0.0.3", 80), newRule("db", "10.0.0.3", 80)
+	e.leaked(time.Hour, web)
+	n := int64(1000)
+	e.reservations.before = func(op, key string) error {
+		if op == "update" { // somebody is always faster
+			e.reservations.mu.Lock()
+			defer e.reservations.mu.Unlock()
+			n++
+			v := e.reservations.values[key]
+			e.reservations.values[key] = value{v.data, n}
+		}
+		return nil
+	}
+	if held := wantHeldError(t, e.create(e.replica(), db)); held.Owner != "web" {
+		t.Errorf("got %+v", held)
+	}
+}
