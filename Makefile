@@ -38,11 +38,13 @@ STAMP := $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,
 	-X $(p).gitTreeState=archive)
 
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
+# what the suite peers compares the aggregated server with
+SAMPLE := bin/sample-apiserver
 
 ##@ Use
 
 .PHONY: bench
-bench: build ## Compare the implementations: QUICK=1, SUITE=verbs, CLUSTER=embedded|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
+bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,peers, CLUSTER=embedded|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
 	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: up
@@ -151,7 +153,9 @@ bin/etcd: VERSION := $(ETCD)
 bin/kube-apiserver bin/kubectl: VERSION := $(KUBERNETES)
 bin/kube-apiserver: MAIN := k8s.io/kubernetes/cmd/kube-apiserver
 bin/kubectl: MAIN := k8s.io/kubernetes/cmd/kubectl
-$(CONTROL_PLANE): compare/controlplane/go.mod compare/controlplane/go.sum
+$(SAMPLE): VERSION := $(call pinned,k8s.io/sample-apiserver)
+$(SAMPLE): MAIN := k8s.io/sample-apiserver
+$(CONTROL_PLANE) $(SAMPLE): compare/controlplane/go.mod compare/controlplane/go.sum
 	@echo "building $@ $(VERSION)"
 	@cd compare/controlplane && go build -buildvcs=false -ldflags '-s -w $(STAMP)' -o ../../$@ $(MAIN)
 	@touch $@

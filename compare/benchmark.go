@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +57,7 @@ func benchCommand() *cobra.Command {
 	}
 	flags.cluster.add(cmd)
 	addCRDSetup(cmd, &flags.crd, "schema")
-	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: all)")
+	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: verbs)")
 	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, fmt.Sprintf("samples of each case and implementation (default %d, with --quick %d)", fullRounds, quickRounds))
 	cmd.Flags().BoolVar(&flags.quick, "quick", false, "fewer samples: a minute, and wider intervals")
 	cmd.Flags().StringVar(&flags.out, "out", "", "the directory for the results (default compare/results/<UTC time>)")
@@ -90,10 +92,15 @@ func (f *benchFlags) check() ([]bench.Suite, error) {
 	if f.out == "" {
 		f.out = filepath.Join("compare", "results", time.Now().UTC().Format("20060102T150405Z"))
 	}
-	if len(f.suites) == 0 {
-		return bench.Suites, nil
-	}
 	var suites []bench.Suite
+	if len(f.suites) == 0 {
+		for _, suite := range bench.Suites {
+			if !suite.Optional {
+				suites = append(suites, suite)
+			}
+		}
+		return suites, nil
+	}
 next:
 	for _, name := range f.suites {
 		for _, suite := range bench.Suites {
@@ -183,11 +190,38 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	if err := bed.Namespaces(ctx, namespace, listNamespace); err != nil {
 		return nil, nil, err
 	}
+	impls := map[string]bool{}
+	for _, suite := range suites {
+		for _, impl := range suite.Impls {
+			impls[impl] = true
+		}
+	}
+	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{}, Warnings: append([]string{}, bed.Warnings...)}
+	if impls[bench.Sample] {
+		var warnings []string
+		var err error
+		result.Measurements, result.Comparisons, warnings, err = startPeers(ctx, bed, flags.quick, progress)
+		if err != nil {
+			return nil, nil, err
+		}
+		result.Warnings = append(result.Warnings, warnings...)
+		if _, err := bed.ServeSample(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	if bed.Server() == nil {
+		delete(impls, bench.NameFree) // the cluster's server is what it is
+	}
+	if impls[bench.NameFree] {
+		if _, err := bed.ServeVariant(ctx, "portrule-apiserver-name-free", bench.NameFreeGroup, "--authorization-name-free-reviews"); err != nil {
+			return nil, nil, err
+		}
+	}
 	user, credential, err := bed.User(ctx, "bench", namespace, listNamespace)
 	if err != nil {
 		return nil, nil, err
 	}
-	sessions, err := bench.NewSessions(user, namespace, listNamespace)
+	sessions, err := bench.NewSessions(user, namespace, listNamespace, slices.Collect(maps.Keys(impls)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -209,11 +243,13 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 			err = cleanErr
 		}
 	}
-	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{ObjectBytes: sizes}, Warnings: append([]string{}, bed.Warnings...)}
-	var warnings []string
-	result.Measurements, result.Comparisons, warnings = bench.Summarize(samples, credential, map[string]string{
+	result.Environment.ObjectBytes = sizes
+	measurements, comparisons, warnings := bench.Summarize(samples, credential, map[string]string{
 		bench.CRD: flags.setup.Suffix(), bench.Aggregated: testbed.Alike(flags.setup).AggregatedSuffix(),
+		bench.NameFree: testbed.Alike(flags.setup).AggregatedSuffix(),
 	})
+	result.Measurements = append(result.Measurements, measurements...)
+	result.Comparisons = append(result.Comparisons, comparisons...)
 	result.Warnings = append(result.Warnings, warnings...)
 	return samples, result, err
 }

@@ -6,7 +6,7 @@
 // one turn, and the order is reversed from round to round (A B C, C B A, ...), so
 // that whatever slows the machine down meets all of them alike. What is compared
 // are the samples of the same round. statistics.go has the arithmetic, result.go
-// what comes out, verbs.go the first suite.
+// what comes out, verbs.go and peers.go the suites.
 package bench
 
 import (
@@ -23,11 +23,18 @@ type Suite struct {
 	Name string
 	// About is one sentence for the help.
 	About string
+	// Optional is whether the suite runs only if it is asked for.
+	Optional bool
+	// Impls are the implementations that take part, in the order of the columns.
+	Impls []string
+	// Pairs are the comparisons that are made, each of the first to the second. The
+	// first pair is the one that the table shows.
+	Pairs [][2]string
 	Cases []Case
 }
 
 // Suites are all that exist.
-var Suites = []Suite{Verbs}
+var Suites = []Suite{Verbs, Peers}
 
 // Case is one thing that is measured.
 type Case struct {
@@ -53,7 +60,8 @@ type Options struct {
 	Rounds int
 	// WarmUp is the number of rounds that precede them and are thrown away.
 	WarmUp int
-	// Sessions are the subjects, each with a client.
+	// Sessions are the subjects, each with a client. A suite uses those of its
+	// implementations that are there.
 	Sessions []*Session
 	// Credential is how the sessions' user is authenticated.
 	Credential cluster.Credential
@@ -65,6 +73,9 @@ type Options struct {
 type Samples struct {
 	Suite string
 	Case  Case
+	// Impls and Pairs are those of the suite.
+	Impls []string
+	Pairs [][2]string
 	// Impl has the samples by implementation, all of one length.
 	Impl map[string][]time.Duration
 }
@@ -82,7 +93,7 @@ func Run(ctx context.Context, o Options) ([]Samples, error) {
 		for _, c := range suite.Cases {
 			what := suite.Name + ": " + c.Name
 			o.Progress(done, total, what)
-			samples := Samples{Suite: suite.Name, Case: c, Impl: map[string][]time.Duration{}}
+			samples := Samples{Suite: suite.Name, Case: c, Impls: suite.Impls, Pairs: suite.Pairs, Impl: map[string][]time.Duration{}}
 			err := runCase(ctx, o, samples, func() { done++; o.Progress(done, total, what) })
 			all = append(all, samples)
 			if ctx.Err() != nil {
@@ -103,14 +114,15 @@ func runCase(ctx context.Context, o Options, samples Samples, roundDone func()) 
 	defer cancel()
 
 	rounds := o.WarmUp + o.Rounds
-	samplers := make([]Sampler, len(o.Sessions))
-	for i, session := range o.Sessions {
+	sessions := slices.DeleteFunc(slices.Clone(o.Sessions), func(s *Session) bool { return !slices.Contains(samples.Impls, s.Subject.Impl) })
+	samplers := make([]Sampler, len(sessions))
+	for i, session := range sessions {
 		var err error
 		if samplers[i], err = samples.Case.Prepare(ctx, session, rounds); err != nil {
 			return fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
 		}
 	}
-	turns := make([]int, len(o.Sessions))
+	turns := make([]int, len(sessions))
 	for i := range turns {
 		turns[i] = i
 	}
@@ -119,12 +131,12 @@ func runCase(ctx context.Context, o Options, samples Samples, roundDone func()) 
 		for _, i := range turns {
 			var err error
 			if taken[i], err = samplers[i](ctx, round); err != nil {
-				return fmt.Errorf("%s: %w", o.Sessions[i].Subject.Impl, err)
+				return fmt.Errorf("%s: %w", sessions[i].Subject.Impl, err)
 			}
 		}
 		slices.Reverse(turns)
 		if round >= o.WarmUp {
-			for i, session := range o.Sessions {
+			for i, session := range sessions {
 				impl := session.Subject.Impl
 				samples.Impl[impl] = append(samples.Impl[impl], taken[i])
 			}

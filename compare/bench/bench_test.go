@@ -33,7 +33,7 @@ func TestRunInterleavesAndDropsWarmUp(t *testing.T) {
 	var turns []string
 	var progress []int
 	samples, err := Run(t.Context(), Options{
-		Suites: []Suite{{Name: "suite", Cases: []Case{record(&turns, func(string, int) error { return nil })}}},
+		Suites: []Suite{{Name: "suite", Impls: []string{CRD, Aggregated, Native}, Cases: []Case{record(&turns, func(string, int) error { return nil })}}},
 		Rounds: 2, WarmUp: 1, Sessions: sessions(),
 		Progress: func(done, total int, _ string) {
 			if total != 3 {
@@ -64,7 +64,7 @@ func TestRunKeepsCompleteRounds(t *testing.T) {
 	broken := errors.New("the server is gone")
 	var turns []string
 	samples, err := Run(t.Context(), Options{
-		Suites: []Suite{{Name: "suite", Cases: []Case{record(&turns, func(impl string, i int) error {
+		Suites: []Suite{{Name: "suite", Impls: []string{CRD, Aggregated, Native}, Cases: []Case{record(&turns, func(impl string, i int) error {
 			if impl == Aggregated && i == 4 {
 				return broken
 			}
@@ -85,7 +85,7 @@ func TestRunKeepsCompleteRounds(t *testing.T) {
 func TestSummarize(t *testing.T) {
 	// rounds are slow and fast in turn; in each the aggregated server takes twice
 	// the CRD's time, and the CRD as long as the native resource
-	samples := Samples{Suite: "verbs", Case: Case{Name: "get", Cache: "warm"}, Impl: map[string][]time.Duration{}}
+	samples := Samples{Suite: "verbs", Case: Case{Name: "get", Cache: "warm"}, Impls: Verbs.Impls, Pairs: Verbs.Pairs, Impl: map[string][]time.Duration{}}
 	for i := range 100 {
 		base := time.Duration(1000 * (1 + 9*(i%2)))
 		samples.Impl[CRD] = append(samples.Impl[CRD], base)
@@ -122,7 +122,7 @@ func TestSummarize(t *testing.T) {
 
 // What guards the CRD is part of the name under which it is reported.
 func TestSummarizeNamesTheVariant(t *testing.T) {
-	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impl: map[string][]time.Duration{}}
+	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impls: []string{CRD, Aggregated, Native}, Pairs: Verbs.Pairs, Impl: map[string][]time.Duration{}}
 	for i := range 20 {
 		for _, impl := range []string{CRD, Aggregated, Native} {
 			samples.Impl[impl] = append(samples.Impl[impl], time.Duration(1000+i))
@@ -139,7 +139,7 @@ func TestSummarizeNamesTheVariant(t *testing.T) {
 
 // A number without an interval is no result.
 func TestSummarizeTooFew(t *testing.T) {
-	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impl: map[string][]time.Duration{
+	samples := Samples{Suite: "verbs", Case: Case{Name: "get"}, Impls: []string{CRD, Aggregated, Native}, Pairs: Verbs.Pairs, Impl: map[string][]time.Duration{
 		CRD: {1, 2}, Aggregated: {1, 2}, Native: {1, 2},
 	}}
 	measurements, comparisons, warnings := Summarize([]Samples{samples}, "", nil)

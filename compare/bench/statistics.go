@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/perf/benchmath"
@@ -13,15 +14,12 @@ import (
 // confidence of every interval.
 const confidence = 0.95
 
-// pairs are the comparisons that are made, each of the first to the second.
-var pairs = [][2]string{{Aggregated, CRD}, {CRD, Native}, {Aggregated, Native}}
-
 // Summarize computes the measurements and comparisons of samples. A case with too
 // few samples for a 95% interval gives a warning in their place. variants are
 // what the names of implementations are followed by, such as "+policies".
 func Summarize(all []Samples, credential cluster.Credential, variants map[string]string) (measurements []Measurement, comparisons []Comparison, warnings []string) {
 	for _, samples := range all {
-		for _, impl := range []string{CRD, Aggregated, Native} {
+		for _, impl := range samples.Impls {
 			taken := samples.Impl[impl]
 			if len(taken) == 0 {
 				continue // the run ended before: its own warning
@@ -38,12 +36,12 @@ func Summarize(all []Samples, credential cluster.Credential, variants map[string
 				Metric: "latency", Unit: "ns",
 				N: len(taken), Median: median.Center, Low: median.Lo, High: median.Hi,
 			}
-			if impl == Aggregated {
+			if impl != CRD && impl != Native {
 				m.Cache = samples.Case.Cache
 			}
 			measurements = append(measurements, m)
 		}
-		for _, pair := range pairs {
+		for _, pair := range samples.Pairs {
 			ratios := ratios(samples.Impl[pair[0]], samples.Impl[pair[1]])
 			ratio, ok := summarize(ratios)
 			if !ok {
@@ -57,6 +55,35 @@ func Summarize(all []Samples, credential cluster.Credential, variants map[string
 		}
 	}
 	return measurements, comparisons, warnings
+}
+
+// Compare computes the measurements and the comparison of values that were not taken
+// by [Run], the i-th of impl and of to in the same round. It returns an error if they
+// are too few for an interval.
+func Compare(suite, name, metric, unit, impl, to string, values map[string][]float64) ([]Measurement, Comparison, error) {
+	var measurements []Measurement
+	for _, impl := range []string{to, impl} {
+		median, ok := summarize(slices.Clone(values[impl]))
+		if !ok {
+			return nil, Comparison{}, fmt.Errorf("%d samples are too few for an interval", len(values[impl]))
+		}
+		measurements = append(measurements, Measurement{
+			Suite: suite, Case: name, Impl: impl, Path: "kube-apiserver", Metric: metric, Unit: unit,
+			N: len(values[impl]), Median: median.Center, Low: median.Lo, High: median.Hi,
+		})
+	}
+	ratios := make([]float64, min(len(values[impl]), len(values[to])))
+	for i := range ratios {
+		ratios[i] = values[impl][i] / values[to][i]
+	}
+	ratio, ok := summarize(ratios)
+	if !ok {
+		return nil, Comparison{}, fmt.Errorf("%d pairs are too few for an interval", len(ratios))
+	}
+	return measurements, Comparison{
+		Suite: suite, Case: name, Impl: impl, To: to, Metric: metric,
+		Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(ratio.Lo, ratio.Hi),
+	}, nil
 }
 
 // summarize returns the median and its interval, which assumes nothing about the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,10 +24,19 @@ import (
 const (
 	CRD        = "crd"
 	Aggregated = "aggregated"
+	// NameFree is the aggregated server with --authorization-name-free-reviews, under
+	// [NameFreeGroup].
+	NameFree = "aggregated+name-free"
 	// Native is a ConfigMap of the same size: the floor, a kind that is compiled
 	// into the kube-apiserver.
 	Native = "native"
 )
+
+// Sample is k8s.io/sample-apiserver, which takes part in the suite [Peers] alone.
+const Sample = "sample-apiserver"
+
+// NameFreeGroup is the group of [NameFree]: one group version is served by one server.
+const NameFreeGroup = "name-free." + api.Group
 
 // Subject is an API that takes part in a comparison.
 type Subject struct {
@@ -41,8 +51,9 @@ type Subject struct {
 	padding int
 }
 
-// Subjects are a PortRule from the CRD, one from the aggregated server, and the
-// native floor. The PortRules are v2, the storage version: a request of another
+// Subjects are a PortRule from the CRD, one from the aggregated server, one from the
+// same server with name-free reviews, a Flunder from sample-apiserver, and the native
+// floor. The PortRules are v2, the storage version: a request of another
 // would measure conversion.
 func Subjects() []*Subject {
 	portRule := func(impl, group string) *Subject {
@@ -51,6 +62,8 @@ func Subjects() []*Subject {
 	return []*Subject{
 		portRule(CRD, api.CRDGroup),
 		portRule(Aggregated, api.Group),
+		portRule(NameFree, NameFreeGroup),
+		{Impl: Sample, Version: schema.GroupVersion{Group: "wardle.example.com", Version: "v1alpha1"}, Kind: "Flunder", Resource: "flunders", field: "spec"},
 		{Impl: Native, Version: schema.GroupVersion{Version: "v1"}, Kind: "ConfigMap", Resource: "configmaps", field: "data"},
 	}
 }
@@ -65,11 +78,16 @@ func (s *Subject) object(name string, n int, resourceVersion string) []byte {
 	}
 	endpoint := map[string]any{"host": fmt.Sprintf("%s.example.com", name), "port": 80, "protocol": "tcp"}
 	fields := map[string]any{"service": "nginx", "endpoint": endpoint, "replicas": 1, "timeoutSeconds": s.value(n)}
-	if s.field == "data" {
+	if s.text() {
 		fields = map[string]any{"service": "nginx", "replicas": "1", "timeoutSeconds": s.value(n), "padding": strings.Repeat("x", s.padding)}
 		for key, value := range endpoint {
 			fields[key] = fmt.Sprint(value)
 		}
+	}
+	if s.Impl == Sample {
+		// a Flunder has but one field, so that the others are annotations
+		metadata["annotations"] = fields
+		fields = map[string]any{"referenceType": "Fischer", "reference": name}
 	}
 	return encode(map[string]any{
 		"apiVersion": s.Version.String(),
@@ -83,9 +101,12 @@ func (s *Subject) object(name string, n int, resourceVersion string) []byte {
 // always five digits, so that all objects have one size.
 func number(n int) int { return 10000 + n%90000 }
 
+// text is whether the fields of the subject's objects are strings.
+func (s *Subject) text() bool { return s.Impl == Native || s.Impl == Sample }
+
 // value is number(n) as the subject's fields have it.
 func (s *Subject) value(n int) any {
-	if s.field == "data" {
+	if s.text() {
 		return strconv.Itoa(number(n))
 	}
 	return number(n)
@@ -118,11 +139,14 @@ type Session struct {
 	client *rest.RESTClient
 }
 
-// NewSessions returns a session for each subject. All use one connection to the
-// cluster and have no client-side rate limit.
-func NewSessions(config *rest.Config, namespace, listNamespace string) ([]*Session, error) {
+// NewSessions returns a session for each of the implementations. All use one
+// connection to the cluster and have no client-side rate limit.
+func NewSessions(config *rest.Config, namespace, listNamespace string, impls []string) ([]*Session, error) {
 	var sessions []*Session
 	for _, subject := range Subjects() {
+		if !slices.Contains(impls, subject.Impl) {
+			continue
+		}
 		c := rest.CopyConfig(config)
 		c.QPS = -1
 		c.APIPath = "/apis"
@@ -142,8 +166,9 @@ func NewSessions(config *rest.Config, namespace, listNamespace string) ([]*Sessi
 	return sessions, nil
 }
 
-// Level pads the native objects until they are as large as the CRD's when read
-// back, so that every implementation moves the same number of bytes, and returns
+// Level pads the native objects until they are as large as the CRD's when read back,
+// and those of sample-apiserver until they are as large as the aggregated server's, so
+// that what is compared moves the same number of bytes, and returns
 // the size of an object of each implementation, in bytes of JSON.
 func Level(ctx context.Context, sessions []*Session) (map[string]int, error) {
 	size := map[string]int{}
@@ -158,8 +183,8 @@ func Level(ctx context.Context, sessions []*Session) (map[string]int, error) {
 		}
 	}
 	for _, s := range sessions {
-		if s.Subject.Impl == Native {
-			s.Subject.padding = max(0, size[CRD]-size[Native])
+		if like := map[string]string{Native: CRD, Sample: Aggregated}[s.Subject.Impl]; like != "" {
+			s.Subject.padding = max(0, size[like]-size[s.Subject.Impl])
 			if err := measure(s, "level-2"); err != nil {
 				return nil, err
 			}

@@ -26,6 +26,8 @@ const eventTimeout = 10 * time.Second
 var Verbs = Suite{
 	Name:  "verbs",
 	About: "each verb of the API, one request at a time",
+	Impls: []string{CRD, Aggregated, NameFree, Native},
+	Pairs: [][2]string{{Aggregated, CRD}, {NameFree, CRD}, {NameFree, Aggregated}, {CRD, Native}, {Aggregated, Native}},
 	Cases: []Case{
 		{Name: "create", About: "POST of a new object", Cache: "warm", Prepare: prepareCreate},
 		{Name: "get", About: "GET of the same object each time", Cache: "warm", Prepare: prepareGet},

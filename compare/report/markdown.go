@@ -18,10 +18,15 @@ func markdown(w io.Writer, result *bench.Result) {
 		"`native` is a ConfigMap of the same size: the floor. The ratio is computed for each\n"+
 		"round, and a difference counts as found if the interval of the ratio leaves 1 out.\n\n", e.Rounds)
 
-	for i, row := range rows(result) {
-		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
-		if i == 0 {
-			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
+	for i, rows := range tables(result) {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		for i, row := range rows {
+			fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+			if i == 0 {
+				fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
+			}
 		}
 	}
 

@@ -5,12 +5,14 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -82,7 +84,10 @@ func encode(value any) ([]byte, error) {
 //
 // compares the implementations.
 func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) error {
-	environment, names := result.Environment, columns(result)
+	environment, names := result.Environment, map[string]string{}
+	for _, m := range result.Measurements {
+		names[base(m.Impl)] = m.Impl
+	}
 	out := benchfmt.NewWriter(w)
 	record := &benchfmt.Result{Iters: 1}
 	for _, config := range [][2]string{
@@ -95,9 +100,9 @@ func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) err
 		record.Config[i].File = true
 	}
 	for _, samples := range all {
-		for _, impl := range implementations {
+		for _, impl := range samples.Impls {
 			for _, taken := range samples.Impl[impl] {
-				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, names[impl]))
+				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, cmp.Or(names[impl], impl)))
 				record.Values = []benchfmt.Value{{Value: taken.Seconds(), Unit: "sec/op"}}
 				if err := out.Write(record); err != nil {
 					return err
@@ -108,81 +113,94 @@ func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) err
 	return nil
 }
 
-// implementations, in the order of the columns.
-var implementations = []string{bench.CRD, bench.Aggregated, bench.Native}
-
-// columns are the names of the implementations with their variants.
-func columns(result *bench.Result) map[string]string {
-	names := map[string]string{}
-	for _, impl := range implementations {
-		names[impl] = impl
-	}
-	for _, m := range result.Measurements {
-		names[base(m.Impl)] = m.Impl
-	}
-	return names
-}
-
-// base is an implementation without its variant.
+// base is an implementation without what guards it: crd of crd+policies.
 func base(impl string) string {
+	if strings.HasPrefix(impl, bench.NameFree) {
+		return bench.NameFree
+	}
 	name, _, _ := strings.Cut(impl, "+")
 	return name
 }
 
 func title(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
-// Table writes the result for a terminal.
+// Table writes the result for a terminal, a table for each suite.
 func Table(w io.Writer, result *bench.Result) error {
-	tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows(result) {
-		fmt.Fprintln(tabs, strings.Join(row, "\t"))
+	for i, rows := range tables(result) {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, row := range rows {
+			fmt.Fprintln(tabs, strings.Join(row, "\t"))
+		}
+		if err := tabs.Flush(); err != nil {
+			return err
+		}
 	}
-	return tabs.Flush()
+	return nil
 }
 
-// rows are the cells of the table, header first: a case, its medians by
-// implementation, and what the aggregated server comes to in relation to the CRD.
-func rows(result *bench.Result) [][]string {
-	names := columns(result)
-	rows := [][]string{{
-		"case", names[bench.CRD], names[bench.Aggregated], names[bench.Native],
-		names[bench.Aggregated] + " / " + names[bench.CRD], "verdict",
-	}}
-	measured := map[string]bench.Measurement{}
-	var order []string
+// tables are the cells of each suite's table, header first: a case, what was measured
+// of each implementation, and what the first comparison of the suite comes to.
+func tables(result *bench.Result) [][][]string {
+	var suites []string
+	cases, impls := map[string][]string{}, map[string][]string{}
+	measured := map[[3]string]bench.Measurement{}
 	for _, m := range result.Measurements {
-		key := m.Suite + "/" + m.Case
-		if len(order) == 0 || order[len(order)-1] != key {
-			order = append(order, key)
-		}
-		measured[key+"/"+base(m.Impl)] = m
+		suites = appendNew(suites, m.Suite)
+		cases[m.Suite] = appendNew(cases[m.Suite], m.Case)
+		impls[m.Suite] = appendNew(impls[m.Suite], m.Impl)
+		measured[[3]string{m.Suite, m.Case, m.Impl}] = m
 	}
-	compared := map[string]bench.Comparison{}
+	headline, compared := map[string]bench.Comparison{}, map[[2]string]bench.Comparison{}
 	for _, c := range result.Comparisons {
-		if base(c.Impl) == bench.Aggregated && base(c.To) == bench.CRD {
-			compared[c.Suite+"/"+c.Case] = c
+		if _, ok := headline[c.Suite]; !ok {
+			headline[c.Suite] = c
+		}
+		if first := headline[c.Suite]; c.Impl == first.Impl && c.To == first.To {
+			compared[[2]string{c.Suite, c.Case}] = c
 		}
 	}
-	for _, key := range order {
-		row := []string{key}
-		for _, impl := range implementations {
-			row = append(row, latency(measured[key+"/"+impl]))
+	var all [][][]string
+	for _, suite := range suites {
+		header := append([]string{"case"}, impls[suite]...)
+		if first, ok := headline[suite]; ok {
+			header = append(header, first.Impl+" / "+first.To, "verdict")
 		}
-		if c, ok := compared[key]; ok {
-			row = append(row, fmt.Sprintf("%.2fx [%.2f, %.2f]", c.Ratio, c.Low, c.High), string(c.Verdict))
-		} else {
-			row = append(row, "-", "-")
+		rows := [][]string{header}
+		for _, name := range cases[suite] {
+			row := []string{suite + "/" + name}
+			for _, impl := range impls[suite] {
+				row = append(row, cell(measured[[3]string{suite, name, impl}]))
+			}
+			if c, ok := compared[[2]string{suite, name}]; ok {
+				row = append(row, fmt.Sprintf("%.2fx [%.2f, %.2f]", c.Ratio, c.Low, c.High), string(c.Verdict))
+			} else if len(headline) > 0 {
+				row = append(row, "-", "-")
+			}
+			rows = append(rows, row)
 		}
-		rows = append(rows, row)
+		all = append(all, rows)
 	}
-	return rows
+	return all
 }
 
-// latency prints a median and how far its interval reaches from it.
-func latency(m bench.Measurement) string {
+func appendNew(values []string, value string) []string {
+	if slices.Contains(values, value) {
+		return values
+	}
+	return append(values, value)
+}
+
+// cell prints a median and how far its interval reaches from it.
+func cell(m bench.Measurement) string {
 	if m.N == 0 {
 		return "-"
 	}
-	reach := max(m.High-m.Median, m.Median-m.Low) / m.Median
-	return fmt.Sprintf("%.2f ms ±%2.0f%%", m.Median/1e6, 100*reach)
+	reach := fmt.Sprintf("±%2.0f%%", 100*max(m.High-m.Median, m.Median-m.Low)/m.Median)
+	if m.Unit == "B" {
+		return fmt.Sprintf("%.1f MiB %s", m.Median/(1<<20), reach)
+	}
+	return fmt.Sprintf("%.2f ms %s", m.Median/1e6, reach)
 }

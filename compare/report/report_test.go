@@ -21,10 +21,11 @@ var update = flag.Bool("update", false, "write the golden files")
 // run is a run of two cases, the second of which was interrupted.
 func run() (*bench.Result, []bench.Samples) {
 	sample := func(name string, n int) bench.Samples {
-		s := bench.Samples{Suite: "verbs", Case: bench.Case{Name: name, Cache: "warm"}, Impl: map[string][]time.Duration{}}
+		s := bench.Samples{Suite: "verbs", Case: bench.Case{Name: name, Cache: "warm"}, Impls: bench.Verbs.Impls, Pairs: bench.Verbs.Pairs, Impl: map[string][]time.Duration{}}
 		for i := range n {
 			s.Impl[bench.CRD] = append(s.Impl[bench.CRD], time.Duration(1_000_000+i))
 			s.Impl[bench.Aggregated] = append(s.Impl[bench.Aggregated], time.Duration(1_500_000+2*i))
+			s.Impl[bench.NameFree] = append(s.Impl[bench.NameFree], time.Duration(1_400_000+2*i))
 			s.Impl[bench.Native] = append(s.Impl[bench.Native], time.Duration(900_000+i))
 		}
 		return s

@@ -112,7 +112,7 @@ func (t *Testbed) waitForCRD(ctx context.Context, name string) error {
 			case condition.Type == apiextensionsv1.NamesAccepted && condition.Status == apiextensionsv1.ConditionFalse:
 				return false, fmt.Errorf("its names are taken: %s", condition.Message)
 			case condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue:
-				last = t.list(ctx, crd.Spec.Group, v2.Version)
+				last = t.list(ctx, crd.Spec.Group, v2.Version, api.Resource)
 				return last == nil, nil
 			}
 		}
@@ -122,8 +122,8 @@ func (t *Testbed) waitForCRD(ctx context.Context, name string) error {
 }
 
 // waitForAPIService waits until the aggregation layer reaches the server and a
-// request through it is answered.
-func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
+// request for the resource through it is answered.
+func (t *Testbed) waitForAPIService(ctx context.Context, name, resource string) error {
 	last := errors.New("the aggregation layer has not looked at it")
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		if t.server != nil && t.server.Ended() {
@@ -139,7 +139,7 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
 			}
 			last = fmt.Errorf("%s: %s", condition.Reason, condition.Message)
 			if condition.Status == apiregistrationv1.ConditionTrue {
-				last = t.list(ctx, service.Spec.Group, service.Spec.Version)
+				last = t.list(ctx, service.Spec.Group, service.Spec.Version, resource)
 				return last == nil, nil
 			}
 		}
@@ -148,10 +148,10 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name string) error {
 	return explain(err, last, "APIService "+name)
 }
 
-// list asks the kube-apiserver for the PortRules of a group and version.
-func (t *Testbed) list(ctx context.Context, group, version string) error {
+// list asks the kube-apiserver for the objects of a resource.
+func (t *Testbed) list(ctx context.Context, group, version, resource string) error {
 	return t.clientset.Discovery().RESTClient().Get().
-		AbsPath("/apis", group, version, api.Resource).Param("limit", "1").Do(ctx).Error()
+		AbsPath("/apis", group, version, resource).Param("limit", "1").Do(ctx).Error()
 }
 
 func poll(ctx context.Context, condition wait.ConditionWithContextFunc) error {
@@ -183,16 +183,16 @@ func decode(ctx context.Context, manifest []byte) ([]client.Object, error) {
 	return objects, nil
 }
 
-// service returns what leads from the server's Service name to host:port.
+// service returns what leads from the name of a server's Service to host:port.
 //
 // A DNS name, localhost among them, becomes a Service of type ExternalName. An
 // address becomes a Service without selector and an EndpointSlice, which the
 // aggregation layer follows with --enable-aggregator-routing too; the API forbids
 // loopback addresses there.
-func service(host string, port int) []client.Object {
-	name := metav1.ObjectMeta{Namespace: aggregatedmanifests.Namespace, Name: aggregatedmanifests.Name}
+func service(name, host string, port int) []client.Object {
+	meta := metav1.ObjectMeta{Namespace: aggregatedmanifests.Namespace, Name: name}
 	service := &corev1.Service{
-		ObjectMeta: name,
+		ObjectMeta: meta,
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https", Port: int32(port)}}},
 	}
 	ip := net.ParseIP(host)
@@ -201,28 +201,30 @@ func service(host string, port int) []client.Object {
 		return []client.Object{service}
 	}
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  name,
+		ObjectMeta:  meta,
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(port))}},
 	}
-	slice.Labels = map[string]string{discoveryv1.LabelServiceName: name.Name}
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
 	if ip.To4() == nil {
 		slice.AddressType = discoveryv1.AddressTypeIPv6
 	}
 	return []client.Object{service, slice}
 }
 
-// apiServices returns the APIServices, the preferred version first, without the
-// caBundle and port that tell one installation from another.
-func apiServices() ([]*apiregistrationv1.APIService, error) {
+// apiServices returns the APIServices of a group that a Service serves, the preferred
+// version first, without the caBundle and port that tell one installation from another.
+func apiServices(group, service string) ([]*apiregistrationv1.APIService, error) {
 	var services []*apiregistrationv1.APIService
 	for _, document := range bytes.Split(aggregatedmanifests.APIServices, []byte("\n---\n")) {
-		service := &apiregistrationv1.APIService{}
-		if err := yaml.UnmarshalStrict(document, service); err != nil {
+		registration := &apiregistrationv1.APIService{}
+		if err := yaml.UnmarshalStrict(document, registration); err != nil {
 			return nil, fmt.Errorf("read the embedded APIServices: %w", err)
 		}
-		services = append(services, service)
+		registration.Spec.Group, registration.Spec.Service.Name = group, service
+		registration.Name = registration.Spec.Version + "." + group
+		services = append(services, registration)
 	}
 	return services, nil
 }

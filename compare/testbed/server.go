@@ -12,29 +12,38 @@ import (
 	"strconv"
 	"strings"
 
+	gopsutil "github.com/shirou/gopsutil/v4/process"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	aggregatedmanifests "portrule.example/lab/aggregated/manifests"
+	"portrule.example/lab/api"
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 )
 
-// processServer is the name of the aggregated server's process, log and process id.
-const processServer = "portrule-apiserver"
+// The programs of aggregated servers. They are also the names of their processes,
+// logs and process ids, and of the Services that lead to them.
+const (
+	processServer = aggregatedmanifests.Name
+	processSample = "sample-apiserver"
+)
 
-// serviceDNSName is the name that the server's certificate must have: the
+// serviceDNSName is the name that the certificate of a server must have: the
 // aggregation layer verifies it, wherever the Service leads.
-const serviceDNSName = aggregatedmanifests.Name + "." + aggregatedmanifests.Namespace + ".svc"
+func serviceDNSName(service string) string {
+	return service + "." + aggregatedmanifests.Namespace + ".svc"
+}
 
 // serveAggregated makes the cluster serve api.Group from a portrule-apiserver on
 // this host, unless the cluster has an APIService for it already.
 func (t *Testbed) serveAggregated(ctx context.Context, setup Setup) error {
-	registrations, err := apiServices()
+	registrations, err := apiServices(api.Group, processServer)
 	if err != nil {
 		return err
 	}
@@ -42,7 +51,7 @@ func (t *Testbed) serveAggregated(ctx context.Context, setup Setup) error {
 	err = t.client.Get(ctx, client.ObjectKeyFromObject(registrations[0]), registrations[0].DeepCopy())
 	if err == nil {
 		t.warn("the aggregated server is one that the cluster had already: how it is run, and on which etcd, is not known")
-		return t.waitForAPIServices(ctx, registrations)
+		return t.waitForAPIServices(ctx, registrations, api.Resource)
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("look for APIService %s: %w", registrations[0].Name, err)
@@ -67,49 +76,148 @@ func (t *Testbed) serveAggregated(ctx context.Context, setup Setup) error {
 		t.warn(fmt.Sprintf("there is nothing that portrules/probe may dial: %v", err))
 	}
 	t.serverFlags = setup.serverFlags(t.target)
-	if t.server, err = t.startServer(ctx, processServer, ca); err != nil {
+	if t.server, err = t.startServer(ctx, processServer, processServer, ca, t.serverFlags...); err != nil {
 		return err
 	}
-	host, port := t.server.host, t.server.port
-	if err := t.install(ctx, service(host, port)...); err != nil {
+	return t.register(ctx, t.server, registrations, api.Resource)
+}
+
+// register makes the aggregation layer hand on to a server what registrations say,
+// once it is ready, and waits until the resource is served.
+func (t *Testbed) register(ctx context.Context, server *Server, registrations []*apiregistrationv1.APIService, resource string) error {
+	if err := t.install(ctx, service(server.name, server.host, server.port)...); err != nil {
 		return err
 	}
 	// Registered before the server is ready, the APIServices would be found
 	// unavailable at first and looked at again with a delay.
-	if err := t.waitForServer(ctx, t.server); err != nil {
+	if err := t.waitForServer(ctx, server); err != nil {
 		return err
 	}
 	for _, registration := range registrations {
-		registration.Spec.CABundle = ca.PEM()
-		registration.Spec.Service.Port = ptr.To(int32(port))
+		registration.Spec.CABundle = server.ca.PEM()
+		registration.Spec.Service.Port = ptr.To(int32(server.port))
 		if err := t.install(ctx, registration); err != nil {
 			return err
 		}
 	}
-	err = t.waitForAPIServices(ctx, registrations)
+	err := t.waitForAPIServices(ctx, registrations, resource)
 	if err != nil && t.provider.Kind() == cluster.KindExisting && ctx.Err() == nil {
 		err = fmt.Errorf("%w\nthe cluster must reach this host at %s: give an address that it reaches with --server-address",
-			err, net.JoinHostPort(host, strconv.Itoa(port)))
+			err, net.JoinHostPort(server.host, strconv.Itoa(server.port)))
 	}
 	return err
 }
 
-func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apiregistrationv1.APIService) error {
+// ServeVariant starts a further aggregated server, with flags that set it apart, and
+// makes the cluster serve a group of its own from it, so that both can be compared.
+// Users that are made afterwards may use that group too.
+func (t *Testbed) ServeVariant(ctx context.Context, name, group string, flags ...string) (*Server, error) {
+	if t.server == nil {
+		return nil, errors.New("the cluster has an aggregated server of its own")
+	}
+	registrations, err := apiServices(group, name)
+	if err != nil {
+		return nil, err
+	}
+	variant, err := t.startServer(ctx, processServer, name, t.server.ca, override(t.serverFlags, append(flags, "--group="+group))...)
+	if err != nil {
+		return nil, err
+	}
+	t.replicas = append(t.replicas, variant)
+	t.allow(group, portRules...)
+	return variant, t.register(ctx, variant, registrations, api.Resource)
+}
+
+// Peer is a server whose group the cluster serves, and that can be taken away again.
+type Peer struct {
+	*Server
+	testbed *Testbed
+	objects []client.Object
+}
+
+// ServeSample starts k8s.io/sample-apiserver, which must have been built as
+// bin/sample-apiserver, on the same etcd and by the same service account as the
+// aggregated server, and makes the cluster serve wardle.example.com/v1alpha1 from it.
+func (t *Testbed) ServeSample(ctx context.Context) (*Peer, error) {
+	const group, version = "wardle.example.com", "v1alpha1"
+	t.allow(group, "flunders")
+	return t.servePeer(ctx, processSample, processSample, "flunders", &apiregistrationv1.APIService{
+		ObjectMeta: metav1.ObjectMeta{Name: version + "." + group},
+		Spec: apiregistrationv1.APIServiceSpec{
+			Group: group, Version: version, GroupPriorityMinimum: 1000, VersionPriority: 15,
+			Service: &apiregistrationv1.ServiceReference{Namespace: aggregatedmanifests.Namespace, Name: processSample},
+		},
+	})
+}
+
+// ServePeer is what [Testbed.ServeSample] does, for the aggregated server in a group
+// of its own. As many versions are registered: one.
+func (t *Testbed) ServePeer(ctx context.Context, name, group string, flags ...string) (*Peer, error) {
+	registrations, err := apiServices(group, name)
+	if err != nil {
+		return nil, err
+	}
+	t.allow(group, portRules...)
+	return t.servePeer(ctx, processServer, name, api.Resource, registrations[0], override(t.serverFlags, append(flags, "--group="+group))...)
+}
+
+func (t *Testbed) servePeer(ctx context.Context, program, name, resource string, registration *apiregistrationv1.APIService, flags ...string) (*Peer, error) {
+	if t.server == nil {
+		return nil, errors.New("the cluster has an aggregated server of its own")
+	}
+	server, err := t.startServer(ctx, program, name, t.server.ca, flags...)
+	if err != nil {
+		return nil, err
+	}
+	t.replicas = append(t.replicas, server)
+	peer := &Peer{Server: server, testbed: t, objects: append(service(name, server.host, server.port), registration)}
+	return peer, t.register(ctx, server, []*apiregistrationv1.APIService{registration}, resource)
+}
+
+// Remove stops the server and makes the cluster forget it.
+func (p *Peer) Remove(ctx context.Context) error {
+	for _, object := range slices.Backward(p.objects) {
+		if err := p.testbed.client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("remove %s: %w", p.testbed.describe(object), err)
+		}
+	}
+	return p.Stop()
+}
+
+// Memory returns the resident memory of the server in bytes.
+func (s *Server) Memory() (uint64, error) {
+	pid, err := s.group.PID(s.name)
+	if err != nil {
+		return 0, err
+	}
+	running, err := gopsutil.NewProcess(int32(pid))
+	if err != nil {
+		return 0, fmt.Errorf("look at process %d, %s: %w", pid, s.name, err)
+	}
+	memory, err := running.MemoryInfo()
+	if err != nil {
+		return 0, fmt.Errorf("ask for the memory of %s: %w", s.name, err)
+	}
+	return memory.RSS, nil
+}
+
+func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apiregistrationv1.APIService, resource string) error {
 	for _, registration := range registrations {
-		if err := t.waitForAPIService(ctx, registration.Name); err != nil {
+		if err := t.waitForAPIService(ctx, registration.Name, resource); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Server is a portrule-apiserver that runs on this host.
+// Server is an aggregated server that runs on this host.
 type Server struct {
 	*process.Process
-	name string
-	host string
-	port int
-	ca   *certs.CA
+	group *process.Group
+	name  string
+	host  string
+	port  int
+	ca    *certs.CA
 }
 
 // URL is where the server is on this host.
@@ -137,7 +245,7 @@ func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string
 	if t.server == nil {
 		return nil, errors.New("the cluster has an aggregated server of its own")
 	}
-	replica, err := t.startServer(ctx, name, t.server.ca, flags...)
+	replica, err := t.startServer(ctx, processServer, name, t.server.ca, override(t.serverFlags, flags)...)
 	if err != nil {
 		return nil, err
 	}
@@ -145,10 +253,10 @@ func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string
 	return replica, t.waitForServer(ctx, replica)
 }
 
-// startServer starts portrule-apiserver. Its name is that of its process, log and
-// files.
-func (t *Testbed) startServer(ctx context.Context, name string, ca *certs.CA, flags ...string) (*Server, error) {
-	program, err := cluster.Binary(processServer)
+// startServer starts an aggregated server. Its name is that of its process, log,
+// files and Service.
+func (t *Testbed) startServer(ctx context.Context, program, name string, ca *certs.CA, flags ...string) (*Server, error) {
+	path, err := cluster.Binary(program)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +272,7 @@ func (t *Testbed) startServer(ctx context.Context, name string, ca *certs.CA, fl
 	if port, err = listenable(bind, port); err != nil {
 		return nil, err
 	}
-	pair, err := ca.Serving(serviceDNSName, "localhost", "127.0.0.1")
+	pair, err := ca.Serving(serviceDNSName(name), "localhost", "127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +291,7 @@ func (t *Testbed) startServer(ctx context.Context, name string, ca *certs.CA, fl
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	running, err := t.group.Start(name, program, override(slices.Concat([]string{
+	running, err := t.group.Start(name, path, override([]string{
 		"--etcd-servers=" + strings.Join(etcd, ","),
 		"--bind-address=" + bind,
 		"--secure-port=" + strconv.Itoa(port),
@@ -192,14 +300,14 @@ func (t *Testbed) startServer(ctx context.Context, name string, ca *certs.CA, fl
 		"--kubeconfig=" + kubeconfig,
 		"--authentication-kubeconfig=" + kubeconfig,
 		"--authorization-kubeconfig=" + kubeconfig,
-	}, t.serverFlags), flags)...)
-	return &Server{Process: running, name: name, host: host, port: port, ca: ca}, err
+	}, flags)...)
+	return &Server{Process: running, group: t.group, name: name, host: host, port: port, ca: ca}, err
 }
 
 // override replaces flags, each --name=value, by others of the same name.
 func override(flags, others []string) []string {
 	name := func(flag string) string { name, _, _ := strings.Cut(flag, "="); return name }
-	kept := slices.DeleteFunc(flags, func(flag string) bool {
+	kept := slices.DeleteFunc(slices.Clone(flags), func(flag string) bool {
 		return slices.ContainsFunc(others, func(other string) bool { return name(other) == name(flag) })
 	})
 	return append(kept, others...)

@@ -14,12 +14,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/e2e-framework/klient"
 
+	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 )
@@ -50,6 +52,8 @@ type Testbed struct {
 	// had one of its own; replicas are further ones.
 	server   *Server
 	replicas []*Server
+	// rules are what the users of the testbed may do.
+	rules []rbacv1.PolicyRule
 	// serverFlags are those of the set-up.
 	serverFlags []string
 	target      *target
@@ -78,6 +82,9 @@ type Timings struct {
 // What an existing cluster has already is used and left in place.
 func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup Setup, say func(step string)) (_ *Testbed, err error) {
 	t := &Testbed{provider: provider, group: group}
+	t.allow(api.Group, portRules...)
+	t.allow(api.CRDGroup, portRules...)
+	t.allow("", "configmaps")
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.Stop())

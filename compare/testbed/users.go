@@ -14,9 +14,18 @@ import (
 	"portrule.example/lab/compare/cluster"
 )
 
+// portRules are PortRules and their subresources, of which probe and nftables exist
+// on the aggregated server alone.
+var portRules = []string{api.Resource, api.Resource + "/status", api.Resource + "/scale", api.Resource + "/probe", api.Resource + "/nftables"}
+
+// allow lets users that are made afterwards do everything with the resources of a group.
+func (t *Testbed) allow(group string, resources ...string) {
+	t.rules = append(t.rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: []string{rbacv1.VerbAll}})
+}
+
 // User returns the client configuration of an ordinary user, and how that user is
-// authenticated. The user may do everything with PortRules of both groups and with
-// ConfigMaps in the given namespaces, and nothing else.
+// authenticated. In the given namespaces the user may do everything with ConfigMaps and
+// with the PortRules, and their like, that have been served until then; else nothing.
 //
 // Measurements are made as such a user: an administrator of the group
 // system:masters is never asked about, by neither server.
@@ -37,16 +46,7 @@ func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (
 		meta := metav1.ObjectMeta{Namespace: namespace, Name: "portrule-" + name}
 		role := &rbacv1.Role{
 			ObjectMeta: meta,
-			Rules: []rbacv1.PolicyRule{{
-				APIGroups: []string{api.Group, api.CRDGroup},
-				// probe and nftables exist on the aggregated server alone
-				Resources: []string{api.Resource, api.Resource + "/status", api.Resource + "/scale", api.Resource + "/probe", api.Resource + "/nftables"},
-				Verbs:     []string{rbacv1.VerbAll},
-			}, {
-				APIGroups: []string{""},
-				Resources: []string{"configmaps"},
-				Verbs:     []string{rbacv1.VerbAll},
-			}},
+			Rules:      t.rules,
 		}
 		binding := &rbacv1.RoleBinding{
 			ObjectMeta: meta,

@@ -1,0 +1,46 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+)
+
+// Peers compares the aggregated server with the best-known one, k8s.io/sample-apiserver
+// at the version of its own libraries, by an object of equal size. Both have their
+// objects in the same etcd, and neither keeps anything unique.
+var Peers = Suite{
+	Name:     "peers",
+	About:    "the aggregated server beside k8s.io/sample-apiserver",
+	Optional: true,
+	Impls:    []string{Sample, Aggregated, NameFree},
+	Pairs:    [][2]string{{Aggregated, Sample}, {NameFree, Sample}},
+	Cases: []Case{
+		{Name: "get", About: "GET of the same object each time", Cache: "warm", Prepare: prepareGet},
+		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Prepare: prepareGetNew},
+		{Name: "create", About: "POST of a new object", Cache: "warm", Prepare: prepareCreate},
+		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects, as JSON", ListSize), Cache: "warm", Prepare: prepareList},
+		{Name: "list-best", About: fmt.Sprintf("GET of a collection of %d objects in the fastest encoding that the server has: protobuf, JSON for sample-apiserver", ListSize),
+			Cache: "warm", Prepare: prepareListBest},
+	},
+}
+
+// prepareListBest lists what prepareList has created.
+func prepareListBest(_ context.Context, s *Session, _ int) (Sampler, error) {
+	return func(ctx context.Context, _ int) (time.Duration, error) {
+		request := s.request("GET", s.ListNamespace, "").SetHeader("Accept", "application/vnd.kubernetes.protobuf,application/json")
+		if s.Subject.Impl == Sample {
+			// it has no protobuf, and refuses who prefers it
+			request = request.SetHeader("Accept", "application/json")
+		}
+		elapsed, body, err := timed(ctx, request)
+		if err != nil {
+			return 0, err
+		}
+		if protobuf := bytes.HasPrefix(body, []byte("k8s\x00")); protobuf == (s.Subject.Impl == Sample) {
+			return 0, fmt.Errorf("the encoding is not the one that was expected: %.40q", body)
+		}
+		return elapsed, nil
+	}, nil
+}
