@@ -40,8 +40,9 @@ func authenticatorOf(info user.Info) callerreview.Authenticator {
 // headers, is asked before it, and the others are told apart by what they leave behind.
 //
 // The union always lets anonymous callers through (DelegatingAuthenticationOptions has
-// a field for that which it does not read): anonymous says whether they are.
-func recognise(info *genericapiserver.AuthenticationInfo, anonymous bool) {
+// a field for that which it does not read): anonymous says whether they are, except to
+// the open paths, the health checks, which nobody needs to be known for.
+func recognise(info *genericapiserver.AuthenticationInfo, anonymous bool, open []string) {
 	union := info.Authenticator
 	var headers authenticator.Request
 	if config := info.RequestHeaderConfig; config != nil {
@@ -61,7 +62,7 @@ func recognise(info *genericapiserver.AuthenticationInfo, anonymous bool) {
 			return response, ok, err
 		}
 		switch {
-		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated) && !anonymous:
+		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated) && !anonymous && !slices.Contains(open, req.URL.Path):
 			return nil, false, nil
 		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated):
 			return by(callerreview.Anonymous, response), true, nil

@@ -80,7 +80,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	r.SecureServing.AddFlags(fss.FlagSet("secure serving"))
 	r.Authentication.AddFlags(fss.FlagSet("authentication"))
 	fss.FlagSet("authentication").BoolVar(&o.Anonymous, "anonymous-auth", o.Anonymous,
-		"Let callers who show no credential through as system:anonymous, to be authorized.")
+		"Let callers who show no credential through as system:anonymous, to be authorized. "+
+			"The paths of --authorization-always-allow-paths are open to them in any case.")
 	r.Authorization.AddFlags(fss.FlagSet("authorization"))
 	fss.FlagSet("authorization").BoolVar(&o.NameFreeReviews, "authorization-name-free-reviews", o.NameFreeReviews,
 		"Ask the control plane first whether the user may do the verb to every name, and only if not, to the one that is meant: "+
@@ -152,7 +153,7 @@ func (o *Options) Config() (*Config, error) {
 	if err := o.Recommended.ApplyTo(generic); err != nil {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
-	recognise(&generic.Authentication, o.Anonymous)
+	recognise(&generic.Authentication, o.Anonymous, o.Recommended.Authorization.AlwaysAllowPaths)
 	generic.Authorization.Authorizer = authorizer.Shared(generic.Authorization.Authorizer, o.Recommended.Authorization.ClientTimeout)
 	if o.NameFreeReviews {
 		generic.Authorization.Authorizer = authorizer.NameFree(generic.Authorization.Authorizer)

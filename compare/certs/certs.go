@@ -58,6 +58,8 @@ func (ca *CA) Serving(hosts ...string) (*Pair, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: hosts[0]},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore:   ca.cert.NotBefore,
+		NotAfter:    time.Now().Add(lifetime),
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
@@ -72,9 +74,16 @@ func (ca *CA) Serving(hosts ...string) (*Pair, error) {
 // Client makes a certificate that says who its holder is: Kubernetes reads the
 // user name from the common name and the groups from the organizations.
 func (ca *CA) Client(user string, groups ...string) (*Pair, error) {
+	return ca.ClientUntil(time.Now().Add(lifetime), user, groups...)
+}
+
+// ClientUntil is Client for a certificate that ends then, which may be in the past.
+func (ca *CA) ClientUntil(end time.Time, user string, groups ...string) (*Pair, error) {
 	return ca.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotBefore:   end.Add(-lifetime),
+		NotAfter:    end,
 	})
 }
 
@@ -88,8 +97,6 @@ func (ca *CA) sign(template *x509.Certificate) (*Pair, error) {
 		return nil, err
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.NotBefore = ca.cert.NotBefore
-	template.NotAfter = time.Now().Add(lifetime)
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign a certificate for %s: %w", template.Subject.CommonName, err)

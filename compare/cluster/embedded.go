@@ -206,6 +206,7 @@ func aggregate(server *envtest.APIServer) error {
 		Set("requestheader-client-ca-file", path("front-proxy-ca.crt")).
 		Set("requestheader-allowed-names", frontProxyName).
 		Set("requestheader-username-headers", "X-Remote-User").
+		Set("requestheader-uid-headers", "X-Remote-Uid").
 		Set("requestheader-group-headers", "X-Remote-Group").
 		Set("requestheader-extra-headers-prefix", "X-Remote-Extra-").
 		Set("proxy-client-cert-file", path("front-proxy-client.crt")).
