@@ -50,15 +50,21 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			if err := options.Validate(); err != nil {
 				return UsageError{err}
 			}
-			config, err := options.Config()
-			if err != nil {
-				return err
+			serve := func(ctx context.Context) error {
+				config, err := options.Config()
+				if err != nil {
+					return err
+				}
+				server, err := config.Complete().New()
+				if err != nil {
+					return err
+				}
+				return server.Run(ctx)
 			}
-			server, err := config.Complete().New()
-			if err != nil {
-				return err
+			if options.RotateCertificates {
+				return options.serveRotating(cmd.Context(), serve)
 			}
-			return server.Run(cmd.Context())
+			return serve(cmd.Context())
 		},
 	}
 	sections := options.Flags()

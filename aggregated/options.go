@@ -16,6 +16,7 @@ import (
 
 	"portrule.example/lab/aggregated/admission/allowedports"
 	"portrule.example/lab/aggregated/authorizer"
+	"portrule.example/lab/aggregated/manifests"
 	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
 )
@@ -47,6 +48,9 @@ type Options struct {
 	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint. All
 	// replicas must agree on it.
 	UniqueEndpoints bool
+	// RotateCertificates is whether the server keeps its own certificate valid: see
+	// certificates.go.
+	RotateCertificates bool
 	// ProbeAllow are the CIDRs that the subresource probe dials although they are
 	// loopback, link-local or otherwise refused.
 	ProbeAllow []string
@@ -78,6 +82,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.ServerRun.AddUniversalFlags(fss.FlagSet("requests"))
 	r.Etcd.AddFlags(fss.FlagSet("etcd"))
 	r.SecureServing.AddFlags(fss.FlagSet("secure serving"))
+	fss.FlagSet("secure serving").BoolVar(&o.RotateCertificates, "rotate-certificates", o.RotateCertificates,
+		"Keep the certificate in the Secret "+manifests.Secret+" valid, which is mounted where --tls-cert-file says, and its CA in the APIServices.")
 	r.Authentication.AddFlags(fss.FlagSet("authentication"))
 	fss.FlagSet("authentication").BoolVar(&o.Anonymous, "anonymous-auth", o.Anonymous,
 		"Let callers who show no credential through as system:anonymous, to be authorized. "+

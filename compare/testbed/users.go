@@ -2,9 +2,11 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -57,5 +59,27 @@ func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (
 			return nil, "", err
 		}
 	}
-	return config, credential, nil
+	return config, credential, t.waitForRoles(ctx, client, name, namespaces)
+}
+
+// waitForRoles waits until the kube-apiserver, which watches roles as everybody else
+// does, knows those of a user.
+func (t *Testbed) waitForRoles(ctx context.Context, user kubernetes.Interface, name string, namespaces []string) error {
+	for _, namespace := range namespaces {
+		last := errors.New("it is not known yet")
+		err := poll(ctx, func(ctx context.Context) (bool, error) {
+			// the last rule stands for all
+			rule := t.rules[len(t.rules)-1]
+			review, err := user.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: namespace, Verb: "list", Group: rule.APIGroups[0], Resource: rule.Resources[0],
+				}},
+			}, metav1.CreateOptions{})
+			return err == nil && review.Status.Allowed, err
+		})
+		if err := explain(err, last, "the role of "+name+" in "+namespace); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -174,8 +174,7 @@ func (s *Storage) Create(ctx context.Context, key string, obj, out runtime.Objec
 		return err
 	}
 	err := s.Interface.Create(write, key, obj, out, ttl)
-	if storage.IsExist(err) {
-		// for certain not written; after any other error it may have been
+	if unwritten(err) {
 		s.release(ctx, rule)
 	}
 	return explain(write, err)
@@ -234,7 +233,7 @@ func (s *Storage) createOrUpdate(ctx context.Context, key string, destination ru
 	if refused != nil {
 		return refused
 	}
-	if err == nil && reserved != nil && destination.(*v2.PortRule).UID != reserved.UID {
+	if reserved != nil && (unwritten(err) || err == nil && destination.(*v2.PortRule).UID != reserved.UID) {
 		s.release(ctx, reserved)
 	}
 	return explain(write, err)
@@ -345,6 +344,15 @@ func (s *Storage) remove(ctx context.Context, key string, preconditions *storage
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// unwritten is whether err says that a rule was not written for certain: its name is
+// taken, or it is too large for etcd or its client, upon which the handler of creations
+// tries again without managed fields. After any other error it may have been written.
+func unwritten(err error) bool {
+	return storage.IsExist(err) || err != nil &&
+		(strings.Contains(err.Error(), "etcdserver: request is too large") ||
+			strings.Contains(err.Error(), "trying to send message larger than max"))
 }
 
 // gone is whether err says that a reservation is not what it was.

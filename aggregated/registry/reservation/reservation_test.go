@@ -522,6 +522,30 @@ func TestApplyRefused(t *testing.T) {
 	e.wantHeld()
 }
 
+// TestTooLarge: a rule that etcd finds too large is not there, and neither is its
+// reservation: the handler of creations tries again without managed fields.
+func TestTooLarge(t *testing.T) {
+	for _, way := range ways {
+		for _, message := range []string{"etcdserver: request is too large", "rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)"} {
+			t.Run(way.name+"/"+message, func(t *testing.T) {
+				e := newEtcd(t)
+				web := newRule("web", "10.0.0.3", 80)
+				op := map[string]string{"create": "create", "apply": "update"}[way.name]
+				e.rules.before = once(op, func() error { return errors.New(message) })
+				if err := way.make(e, e.replica(), web); err == nil || !strings.Contains(err.Error(), message) {
+					t.Errorf("got %v, want %s", err, message)
+				}
+				e.wantHeld()
+				again := newRule("web", "10.0.0.3", 80)
+				if err := way.make(e, e.replica(), again); err != nil {
+					t.Errorf("again: %v", err)
+				}
+				e.wantHeld(again)
+			})
+		}
+	}
+}
+
 // TestApplyLoses: while server-side apply creates a rule, others write its name.
 func TestApplyLoses(t *testing.T) {
 	refused := errors.New("refused")
