@@ -3,6 +3,7 @@ package aggregated
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	cliflag "k8s.io/component-base/cli/flag"
 	basecompatibility "k8s.io/component-base/compatibility"
+	"k8s.io/component-base/tracing"
 
 	"portrule.example/lab/aggregated/admission/allowedports"
 	"portrule.example/lab/aggregated/authorizer"
@@ -153,6 +155,15 @@ func (o *Options) Config() (*Config, error) {
 	}
 	// before ApplyTo: the authentication options add their security definitions
 	types.describe(generic)
+	// so that the reviews show up as spans of the request that waits for them
+	traced := func(next http.RoundTripper) http.RoundTripper {
+		if generic.TracerProvider == nil {
+			return next
+		}
+		return tracing.WrapperFor(generic.TracerProvider)(next)
+	}
+	o.Recommended.Authentication.WithCustomRoundTripper(traced)
+	o.Recommended.Authorization.WithCustomRoundTripper(traced)
 	if err := o.ServerRun.ApplyTo(&generic.Config); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package testbed_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -120,16 +121,10 @@ func TestFrontProxy(t *testing.T) {
 			}
 			continue
 		}
-		if status := apierrors.APIStatus(nil); !asStatus(err, &status) || int(status.Status().Code) != c.code {
+		if status := apierrors.APIStatus(nil); !errors.As(err, &status) || int(status.Status().Code) != c.code {
 			t.Errorf("%s: got %+v, %v, want status %d", c.what, review, err, c.code)
 		}
 	}
-}
-
-func asStatus(err error, status *apierrors.APIStatus) bool {
-	s, ok := err.(apierrors.APIStatus) //nolint:errorlint // clients return it unwrapped
-	*status = s
-	return ok
 }
 
 // Tokens are what the control plane says they are, for as long as it says so. The UID

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,12 +324,12 @@ func (p *holding) forward(to io.Writer, from io.Reader, text []byte) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		if seen := append(tail, buffer[:n]...); bytes.Contains(seen, text) {
+		seen := slices.Concat(tail, buffer[:n])
+		if bytes.Contains(seen, text) {
 			p.once.Do(func() { close(p.held) })
 			return errHeld
-		} else {
-			tail = bytes.Clone(seen[max(0, len(seen)-len(text)):])
 		}
+		tail = seen[max(0, len(seen)-len(text)):]
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return err
