@@ -31,7 +31,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		Long: "portrule-apiserver serves the API group firewalld.fedoraproject.org.\n\n" +
 			"It keeps its objects in etcd and asks the control plane who a caller is (TokenReview)\n" +
 			"and what they may do (SubjectAccessReview). Requests that come through the\n" +
-			"kube-apiserver name the caller in headers, which its front-proxy certificate vouches for.",
+			"kube-apiserver name the caller in headers, which its front-proxy certificate vouches for.\n\n" +
+			"With --standalone it needs an etcd and no cluster. That is for development: it listens on\n" +
+			"loopback only, and who holds the client certificate that it makes may do everything.\n" +
+			"Namespaces are not checked, and the ports that they allow (R5) are not enforced.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.NoArgs(cmd, args); err != nil {
 				return UsageError{err}
@@ -51,7 +54,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				return UsageError{err}
 			}
 			serve := func(ctx context.Context) error {
-				config, err := options.Config()
+				config, err := options.Config(ctx)
 				if err != nil {
 					return err
 				}

@@ -1,6 +1,8 @@
 package aggregated
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -58,6 +60,9 @@ func (c CompletedConfig) New() (*Server, error) {
 		Getter:          c.generic.RESTOptionsGetter,
 		UniqueEndpoints: c.uniqueEndpoints,
 	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: is there an etcd at --etcd-servers?", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the storage of %s: %w", api.Resource, err)
 	}

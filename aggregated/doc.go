@@ -8,6 +8,9 @@
 //     delegated authenticator and authorizer, the admission chain, OpenAPI.
 //  3. [Server] (server.go) has the API group installed and runs.
 //
+// controlplane.go says what is wrong when there is no control plane, standalone.go is
+// how the server does without one.
+//
 // What happens to an object between the request and etcd is in registry/portrule:
 // the strategy decides, the storage keeps, and each subresource is a type of its own.
 // registry/reservation makes endpoints unique, registry/callerreview answers a kind

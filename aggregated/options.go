@@ -1,6 +1,7 @@
 package aggregated
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -56,6 +57,13 @@ type Options struct {
 	// ProbeAllow are the CIDRs that the subresource probe dials although they are
 	// loopback, link-local or otherwise refused.
 	ProbeAllow []string
+	// Standalone is whether the server runs without a cluster, for development: see
+	// standalone.go.
+	Standalone bool
+
+	// flags are those that Flags has returned. Some mean something else, or nothing, with
+	// Standalone, unless they are given.
+	flags cliflag.NamedFlagSets
 }
 
 // NewOptions returns the defaults.
@@ -74,6 +82,8 @@ func NewOptions() *Options {
 	o.Recommended.Admission.RecommendedPluginOrder = append(o.Recommended.Admission.RecommendedPluginOrder, allowedports.PluginName)
 	// No certificate is made up: see Validate.
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
+	// a server that does not serve HTTPS serves nothing
+	o.Recommended.SecureServing.Required = true
 	return o
 }
 
@@ -81,6 +91,10 @@ func NewOptions() *Options {
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var fss cliflag.NamedFlagSets
 	r := o.Recommended
+	fss.FlagSet("standalone").BoolVar(&o.Standalone, "standalone", o.Standalone, fmt.Sprintf(
+		"Serve without a cluster, for development. Client certificates of a CA that is made in --cert-dir (%s, unless given), or of --client-ca-file, "+
+			"may do everything, and nobody else anything. Namespaces are not checked, nor are the ports that they allow. "+
+			"--bind-address is 127.0.0.1 and must be a loopback address, --secure-port is %d unless given.", standaloneCertDir, standalonePort))
 	o.ServerRun.AddUniversalFlags(fss.FlagSet("requests"))
 	r.Etcd.AddFlags(fss.FlagSet("etcd"))
 	r.SecureServing.AddFlags(fss.FlagSet("secure serving"))
@@ -109,6 +123,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.StringSliceVar(&o.ProbeAllow, "probe-allow-cidr", o.ProbeAllow,
 		"Addresses, such as 127.0.0.2/32, that portrules/probe dials although it would refuse them: "+
 			"loopback, link-local, multicast and cloud metadata.")
+	o.flags = fss
 	return fss
 }
 
@@ -123,6 +138,12 @@ func (o *Options) Validate() error {
 	if _, err := probe.ParseAllow(o.ProbeAllow); err != nil {
 		errs = append(errs, fmt.Errorf("--probe-allow-cidr: %w", err))
 	}
+	if o.Standalone {
+		return utilerrors.NewAggregate(append(errs, o.validateStandalone()...))
+	}
+	if err := o.validateControlPlane(); err != nil {
+		errs = append(errs, err)
+	}
 	// k8s.io/apiserver would make a self-signed certificate. The kube-apiserver
 	// verifies this server against its APIService's caBundle, which cannot hold
 	// what each start makes anew.
@@ -136,8 +157,9 @@ func (o *Options) Validate() error {
 
 // Config makes the configuration of a server from validated options. It reads
 // the certificate files and the kubeconfigs that the options name, and asks the
-// control plane for extension-apiserver-authentication.
-func (o *Options) Config() (*Config, error) {
+// control plane for extension-apiserver-authentication. With Standalone it makes the
+// certificates instead.
+func (o *Options) Config(ctx context.Context) (*Config, error) {
 	types := register(o.Group)
 	generic := genericapiserver.NewRecommendedConfig(types.codecs)
 	generic.EffectiveVersion = o.Globals.EffectiveVersionFor(basecompatibility.DefaultKubeComponent)
@@ -155,6 +177,30 @@ func (o *Options) Config() (*Config, error) {
 	}
 	// before ApplyTo: the authentication options add their security definitions
 	types.describe(generic)
+	if err := o.ServerRun.ApplyTo(&generic.Config); err != nil {
+		return nil, err
+	}
+	if o.Standalone {
+		err = o.applyStandalone(generic)
+	} else {
+		err = o.applyDelegated(ctx, generic)
+	}
+	if err != nil {
+		return nil, err
+	}
+	allow, err := probe.ParseAllow(o.ProbeAllow)
+	if err != nil {
+		return nil, err
+	}
+	return &Config{Generic: generic, types: types, UniqueEndpoints: o.UniqueEndpoints, ProbeAllow: allow}, nil
+}
+
+// applyDelegated applies the options of a server that asks a control plane who a caller
+// is and what they may do.
+func (o *Options) applyDelegated(ctx context.Context, generic *genericapiserver.RecommendedConfig) error {
+	if err := o.reachControlPlane(ctx); err != nil {
+		return err
+	}
 	// so that the reviews show up as spans of the request that waits for them
 	traced := func(next http.RoundTripper) http.RoundTripper {
 		if generic.TracerProvider == nil {
@@ -164,23 +210,13 @@ func (o *Options) Config() (*Config, error) {
 	}
 	o.Recommended.Authentication.WithCustomRoundTripper(traced)
 	o.Recommended.Authorization.WithCustomRoundTripper(traced)
-	if err := o.ServerRun.ApplyTo(&generic.Config); err != nil {
-		return nil, err
-	}
 	if err := o.Recommended.ApplyTo(generic); err != nil {
-		return nil, fmt.Errorf("configure the server: %w", err)
+		return fmt.Errorf("configure the server: %w", err)
 	}
 	recognise(&generic.Authentication, o.Anonymous, o.Recommended.Authorization.AlwaysAllowPaths)
 	generic.Authorization.Authorizer = authorizer.Shared(generic.Authorization.Authorizer, o.Recommended.Authorization.ClientTimeout)
 	if o.NameFreeReviews {
 		generic.Authorization.Authorizer = authorizer.NameFree(generic.Authorization.Authorizer)
 	}
-	if err := generic.AddPostStartHook("client-ca", awaitClientCA(generic)); err != nil {
-		return nil, err
-	}
-	allow, err := probe.ParseAllow(o.ProbeAllow)
-	if err != nil {
-		return nil, err
-	}
-	return &Config{Generic: generic, types: types, UniqueEndpoints: o.UniqueEndpoints, ProbeAllow: allow}, nil
+	return generic.AddPostStartHook("client-ca", awaitClientCA(generic))
 }
