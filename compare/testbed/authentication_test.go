@@ -1,6 +1,11 @@
 package testbed_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,6 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
+	"k8s.io/client-go/util/keyutil"
 	"k8s.io/utils/ptr"
 
 	"portrule.example/lab/api"
@@ -170,10 +176,15 @@ func TestTokens(t *testing.T) {
 		"signed by somebody else": parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
 		"without a signature":     parts[0] + "." + parts[1] + ".",
 		"of another audience":     audience(t, clientset, namespace),
+		"past its time":           past(t, request.Status.Token, map[string]int64{"iat": -7200, "nbf": -7200, "exp": -3600}),
 	} {
 		if _, err := createReview(t, credentials(direct, withToken(token))); !apierrors.IsUnauthorized(err) {
 			t.Errorf("%s: got %v, want that it is unauthorized", what, err)
 		}
+	}
+	// what makes the expired one invalid is its time, and not how it was signed
+	if _, err := createReview(t, credentials(direct, withToken(past(t, request.Status.Token, nil)))); err != nil {
+		t.Errorf("signed again, and otherwise as it was: %v", err)
 	}
 	if err := clientset.CoreV1().Secrets(namespace).Delete(ctx, "bound", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -184,6 +195,45 @@ func TestTokens(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// past is a token with other times, in seconds from now, signed by the control plane's
+// own key.
+func past(t *testing.T, token string, times map[string]int64) string {
+	t.Helper()
+	data, err := os.ReadFile(group.Path("kube-apiserver", "sa-signer.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keyutil.ParsePrivateKeyPEM(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(token, ".")
+	claims := map[string]any{}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	for claim, seconds := range times {
+		claims[claim] = time.Now().Unix() + seconds
+	}
+	if payload, err = json.Marshal(claims); err != nil {
+		t.Fatal(err)
+	}
+	signed := parts[0] + "." + base64.RawURLEncoding.EncodeToString(payload)
+	hash := sha256.Sum256([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, key.(*ecdsa.PrivateKey), hash[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := make([]byte, 64) // ES256: both numbers, 32 bytes each
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // audience is a token of dave's that is meant for another server.
