@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,6 +41,11 @@ type EmbeddedOptions struct {
 	// WithoutAggregation leaves the aggregation layer off, as on clusters whose
 	// kube-apiserver has no front-proxy certificate.
 	WithoutAggregation bool
+	// AggregatorRouting makes the kube-apiserver choose among the endpoints of an
+	// aggregated server's Service itself, as clusters do whose kube-apiserver does not
+	// reach Services. The servers then listen on an address that other hosts reach
+	// too: see [HostAddress].
+	AggregatorRouting bool
 }
 
 // Embedded is a kube-apiserver and an etcd that run as processes of this host. It
@@ -52,6 +58,7 @@ type Embedded struct {
 	name       string
 	version    string
 	path       string
+	host       string
 	plane      *envtest.ControlPlane
 	config     *rest.Config
 	kubeconfig string
@@ -62,7 +69,7 @@ var _ Provider = &Embedded{}
 // NewEmbedded returns a control plane that is yet to be created, whose processes
 // belong to group.
 func NewEmbedded(group *process.Group, options EmbeddedOptions) *Embedded {
-	return &Embedded{group: group, options: options, name: "portrule-lab"}
+	return &Embedded{group: group, options: options, name: "portrule-lab", host: "localhost"}
 }
 
 // Kind is "embedded".
@@ -162,6 +169,12 @@ func (e *Embedded) configure() (*envtest.ControlPlane, error) {
 		if err := aggregate(server); err != nil {
 			return nil, err
 		}
+	}
+	if e.options.AggregatorRouting {
+		if e.host, err = HostAddress(); err != nil {
+			return nil, fmt.Errorf("route to the endpoints of aggregated servers: %w", err)
+		}
+		server.Configure().Set("enable-aggregator-routing", "true")
 	}
 	if e.options.AuditLog {
 		policy := filepath.Join(server.CertDir, "audit-policy.yaml")
@@ -298,8 +311,24 @@ func (e *Embedded) Etcd(context.Context) ([]string, error) {
 	return []string{e.plane.Etcd.URL.String()}, nil
 }
 
-// Address is localhost and a port of the server's choice.
-func (*Embedded) Address() (string, int) { return "localhost", 0 }
+// Address is localhost, or this host's own address with AggregatorRouting, and a
+// port of the server's choice.
+func (e *Embedded) Address() (string, int) { return e.host, 0 }
+
+// HostAddress returns an IPv4 address of this host that an EndpointSlice may have:
+// neither loopback nor link-local.
+func HostAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("look for the addresses of this host: %w", err)
+	}
+	for _, address := range addresses {
+		if network, ok := address.(*net.IPNet); ok && network.IP.To4() != nil && network.IP.IsGlobalUnicast() {
+			return network.IP.String(), nil
+		}
+	}
+	return "", errors.New("this host has no IPv4 address apart from loopback and link-local ones, which EndpointSlices must not have")
+}
 
 // User makes a client certificate.
 func (e *Embedded) User(_ context.Context, name string) (*rest.Config, Credential, error) {

@@ -32,6 +32,7 @@ import (
 	"portrule.example/lab/api"
 	"portrule.example/lab/api/callerreview"
 	"portrule.example/lab/compare/certs"
+	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/testbed"
 )
 
@@ -401,4 +402,66 @@ func sign(t *testing.T, ca *certs.CA, user string, groups ...string) *certs.Pair
 		t.Fatal(err)
 	}
 	return pair
+}
+
+// While the control plane cannot be reached, nobody is let in whom it has not been
+// asked about, be it with a token or for another name. Then all goes on by itself.
+func TestControlPlaneUnreachable(t *testing.T) {
+	ctx := t.Context()
+	const namespace = "unreachable"
+	if err := bed.Namespaces(ctx, namespace); err != nil {
+		t.Fatal(err)
+	}
+	proxy := newCuttable(t, bed.Admin.Host)
+	clientset, err := kubernetes.NewForConfig(bed.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := cluster.ServiceAccount(ctx, clientset, bed.Admin, "portrule-system", "portrule-apiserver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := account.BearerToken
+	account.Host = "https://" + proxy.address
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: "proxied", Config: account}); err != nil {
+		t.Fatal(err)
+	}
+	replica, err := bed.StartReplica(ctx, "portrule-apiserver-alone",
+		"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, replica)
+	alice, _, err := bed.User(ctx, "alice", namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gvr := implementations["aggregated-v2"]
+	rules := clientIn(t, replica.Config(alice), gvr, namespace)
+	get := func(name string) error {
+		_, err := rules.Get(ctx, name, metav1.GetOptions{})
+		return err
+	}
+	if err := get("before"); !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	proxy.cut()
+	if err := get("other"); !apierrors.IsInternalError(err) {
+		t.Errorf("a name that was not asked about: got %v, want an internal error", err)
+	}
+	if review, err := createReview(t, credentials(replica.Config(bed.Admin), withToken(token))); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a token that was not asked about: got %v, %v, want that it is unauthorized", review, err)
+	}
+	if replica.Ended() {
+		t.Fatal(replica.Err())
+	}
+	proxy.restore(t)
+	eventually(t, "the name and the token are asked about", func() error {
+		if err := get("other"); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("get: %w", err)
+		}
+		_, err := createReview(t, credentials(replica.Config(bed.Admin), withToken(token)))
+		return err
+	})
 }

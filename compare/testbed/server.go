@@ -225,6 +225,16 @@ func (s *Server) URL() string {
 	return "https://" + net.JoinHostPort("localhost", strconv.Itoa(s.port))
 }
 
+// Address is where the control plane reaches the server.
+func (s *Server) Address() (host string, port int) { return s.host, s.port }
+
+// Certify makes another serving certificate for the server, by the same CA. It is for
+// this host, for the server's own Service and, as it may be a replica, for the Service
+// that leads to the first one.
+func (s *Server) Certify() (*certs.Pair, error) {
+	return s.ca.Serving(serviceDNSName(s.name), serviceDNSName(processServer), "localhost", "127.0.0.1")
+}
+
 // Config returns the configuration of a client that talks to the server itself, not
 // by way of the kube-apiserver, with the credentials in config.
 func (s *Server) Config(config *rest.Config) *rest.Config {
@@ -272,7 +282,8 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 	if port, err = listenable(bind, port); err != nil {
 		return nil, err
 	}
-	pair, err := ca.Serving(serviceDNSName(name), "localhost", "127.0.0.1")
+	server := &Server{group: t.group, name: name, host: host, port: port, ca: ca}
+	pair, err := server.Certify()
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +302,7 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	running, err := t.group.Start(name, path, override([]string{
+	server.Process, err = t.group.Start(name, path, override([]string{
 		"--etcd-servers=" + strings.Join(etcd, ","),
 		"--bind-address=" + bind,
 		"--secure-port=" + strconv.Itoa(port),
@@ -301,7 +312,10 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 		"--authentication-kubeconfig=" + kubeconfig,
 		"--authorization-kubeconfig=" + kubeconfig,
 	}, flags)...)
-	return &Server{Process: running, group: t.group, name: name, host: host, port: port, ca: ca}, err
+	if err != nil {
+		return nil, err
+	}
+	return server, nil
 }
 
 // override replaces flags, each --name=value, by others of the same name.
