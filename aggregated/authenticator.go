@@ -83,9 +83,20 @@ func awaitClientCA(generic *genericapiserver.RecommendedConfig) genericapiserver
 		if all == nil || headers == nil {
 			return nil
 		}
+		frontProxyCA := func() int { return len(headers.CAContentProvider.CurrentCABundleContent()) }
+		// The names of the headers were read before, from the same ConfigMap: where there
+		// are some there is a CA too, and no request of the kube-apiserver is believed
+		// until it is here.
+		if len(headers.UsernameHeaders.Value()) > 0 {
+			if err := wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) {
+				return frontProxyCA() > 0, nil
+			}); err != nil {
+				return nil // the server ends
+			}
+		}
 		// all is the client CA and the front proxy's
 		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, clientCATimeout, true, func(context.Context) (bool, error) {
-			return len(all.CurrentCABundleContent()) > len(headers.CAContentProvider.CurrentCABundleContent()), nil
+			return len(all.CurrentCABundleContent()) > frontProxyCA(), nil
 		})
 		if err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Info("the cluster names no client CA in kube-system/extension-apiserver-authentication: "+

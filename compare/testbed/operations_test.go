@@ -98,17 +98,12 @@ func TestEtcdUnreachable(t *testing.T) {
 		"create": at(http.MethodPost).Body(rule),
 		"delete": at(http.MethodDelete, "before"),
 	} {
-		// etcd's client waits for a connection, so it is the request's time that is up,
-		// which is a minute unless the client says less. The handler and the filter that
-		// guards the time notice that at once: if one has begun to answer when the other
-		// ends it, there is no answer, but an HTTP/2 stream that is reset.
+		// the client's time, a minute unless it says less, is what the server waits for
 		answer := ask(ctx, request.Param("timeout", "1s"))
-		says := func(text string) bool { return bytes.Contains(answer.body, []byte(text)) }
-		timeout := answer.code >= http.StatusInternalServerError &&
-			(says("request did not complete within the allotted timeout") || says("context deadline exceeded"))
-		reset := answer.code == 0 && says("INTERNAL_ERROR; received from peer")
-		if !timeout && !reset {
-			t.Errorf("%s: got %d %s, want that the time is up", what, answer.code, answer.body)
+		status := metav1.Status{}
+		if err := json.Unmarshal(answer.body, &status); err != nil || answer.code != http.StatusGatewayTimeout ||
+			status.Reason != metav1.StatusReasonTimeout || !strings.Contains(status.Message, "etcd does not answer") {
+			t.Errorf("%s: got %d %s, want a Status of 504 that says that it is etcd", what, answer.code, answer.body)
 		}
 	}
 	for what, request := range map[string]*rest.Request{"get": at(http.MethodGet, "before"), "list": at(http.MethodGet)} {
@@ -350,8 +345,7 @@ func TestFrontProxyCARotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// in a cleanup the test's context has ended
-		if _, err := maps.Patch(context.WithoutCancel(ctx), published.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := maps.Patch(ctx, published.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -474,8 +468,8 @@ func TestRollingRestart(t *testing.T) {
 	}
 	stops.Wait()
 	t.Logf("%d requests, %d events", load.requests.Load(), load.events.Load())
-	if len(load.failures) > 0 {
-		t.Errorf("%d requests of %d have failed:\n%s", len(load.failures), load.requests.Load(), strings.Join(load.failures, "\n"))
+	if load.failed > 0 {
+		t.Errorf("%d requests of %d have failed, at first:\n%s", load.failed, load.requests.Load(), strings.Join(load.failures, "\n"))
 	}
 }
 
@@ -494,12 +488,14 @@ func endpointSlice(name, service string, server *testbed.Server) *discoveryv1.En
 // They try nothing twice.
 type load struct {
 	requests, events atomic.Int64
-	end              func()
-	mu               sync.Mutex
-	failures         []string
+	// end stops the clients and waits for them.
+	end func()
+	mu  sync.Mutex
+	// failures are the first of those that failed.
+	failed   int
+	failures []string
 }
 
-// startLoad starts clients that go on until load.end.
 func startLoad(ctx context.Context, t *testing.T, config *rest.Config, namespace string) *load {
 	t.Helper()
 	gvr := implementations["aggregated-v2"]
@@ -586,6 +582,9 @@ func (l *load) follow(stream io.ReadCloser, version string, there map[string]boo
 func (l *load) fail(what string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.failed++; l.failed > 20 {
+		return
+	}
 	l.failures = append(l.failures, fmt.Sprintf("%s %s: %v", time.Now().Format("15:04:05.000"), what, err))
 }
 

@@ -2,7 +2,8 @@
 //
 // strategy.go says what a write may change and what it must satisfy, storage.go
 // connects it to the generic store, selectors.go says by which fields lists are
-// narrowed down, table.go renders rows for kubectl get. Each subresource has a file
+// narrowed down, table.go renders rows for kubectl get, deadline.go says what is
+// answered without etcd. Each subresource has a file
 // and a type of its own: status.go, scale.go, nftables.go, probe.go.
 package portrule
 
@@ -74,6 +75,7 @@ func NewStorage(o Options) (*REST, *reservation.Storage, error) {
 		return nil, nil, err
 	}
 	if !o.UniqueEndpoints {
+		store.Storage.Storage = punctual{store.Storage.Storage}
 		return &REST{Store: store, group: o.Group}, nil, nil
 	}
 	options, err := o.Getter.GetRESTOptions(resource, &v2.PortRule{})
@@ -84,7 +86,7 @@ func NewStorage(o Options) (*REST, *reservation.Storage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	store.Storage.Storage = reservations
+	store.Storage.Storage = punctual{reservations}
 	destroy := store.DestroyFunc
 	store.DestroyFunc = func() {
 		destroy()
