@@ -88,11 +88,10 @@ func awaitClientCA(generic *genericapiserver.RecommendedConfig) genericapiserver
 		// are some there is a CA too, and no request of the kube-apiserver is believed
 		// until it is here.
 		if len(headers.UsernameHeaders.Value()) > 0 {
-			if err := wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) {
+			// an error means that the server ends
+			_ = wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) {
 				return frontProxyCA() > 0, nil
-			}); err != nil {
-				return nil // the server ends
-			}
+			})
 		}
 		// all is the client CA and the front proxy's
 		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, clientCATimeout, true, func(context.Context) (bool, error) {
