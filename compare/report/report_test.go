@@ -80,6 +80,20 @@ func TestSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	result, _ := run()
+	// every implementation that a suite may have, and every metric that one has
+	for _, suite := range bench.Suites {
+		values := map[string][]float64{}
+		for _, impl := range suite.Impls {
+			values[impl] = []float64{1, 2, 3, 4, 5, 6, 7, 8}
+		}
+		for _, pair := range suite.Pairs {
+			measurements, comparison, err := bench.Compare(suite.Name, "memory", "memory", "B", pair[0], pair[1], values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			result.Measurements, result.Comparisons = append(result.Measurements, measurements...), append(result.Comparisons, comparison)
+		}
+	}
 	encoded, err := encode(result)
 	if err != nil {
 		t.Fatal(err)
