@@ -31,6 +31,8 @@ type Suite struct {
 	// first pair is the one that the table shows.
 	Pairs [][2]string
 	Cases []Case
+	// Others are cases that are not measured by [Run]: they have a name and a meaning.
+	Others []Case
 }
 
 // Suites are all that exist.

@@ -150,13 +150,16 @@ func TestSummarizeTooFew(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
+		metric    string
 		low, high float64
 		want      Verdict
 	}{
-		{0.5, 0.9, Faster}, {1.1, 1.2, Slower}, {0.9, 1.1, NoDifference}, {0.9, 1, NoDifference}, {1, 1, NoDifference},
+		{"latency", 0.5, 0.9, Faster}, {"latency", 1.1, 1.2, Slower}, {"latency", 0.9, 1.1, NoDifference},
+		{"latency", 0.9, 1, NoDifference}, {"latency", 1, 1, NoDifference},
+		{"memory", 0.5, 0.9, Smaller}, {"memory", 1.1, 1.2, Larger}, {"memory", 0.9, 1.1, NoDifference},
 	} {
-		if got := verdict(c.low, c.high); got != c.want {
-			t.Errorf("[%v, %v]: %s, want %s", c.low, c.high, got, c.want)
+		if got := verdict(c.metric, c.low, c.high); got != c.want {
+			t.Errorf("%s [%v, %v]: %s, want %s", c.metric, c.low, c.high, got, c.want)
 		}
 	}
 }

@@ -16,6 +16,10 @@ var Peers = Suite{
 	Optional: true,
 	Impls:    []string{Sample, Aggregated, NameFree},
 	Pairs:    [][2]string{{Aggregated, Sample}, {NameFree, Sample}},
+	Others: []Case{
+		{Name: "start", About: "from starting the process until the aggregation layer calls it available and a list is answered"},
+		{Name: "memory", About: "resident memory of the process then, with none of its objects in etcd"},
+	},
 	Cases: []Case{
 		{Name: "get", About: "GET of the same object each time", Cache: "warm", Prepare: prepareGet},
 		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Prepare: prepareGetNew},

@@ -101,5 +101,7 @@ type Verdict string
 const (
 	Faster       Verdict = "faster"
 	Slower       Verdict = "slower"
+	Smaller      Verdict = "smaller" // of memory
+	Larger       Verdict = "larger"
 	NoDifference Verdict = "no difference found"
 )

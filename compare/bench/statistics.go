@@ -50,7 +50,7 @@ func Summarize(all []Samples, credential cluster.Credential, variants map[string
 			comparisons = append(comparisons, Comparison{
 				Suite: samples.Suite, Case: samples.Case.Name,
 				Impl: pair[0] + variants[pair[0]], To: pair[1] + variants[pair[1]], Metric: "latency",
-				Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(ratio.Lo, ratio.Hi),
+				Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict("latency", ratio.Lo, ratio.Hi),
 			})
 		}
 	}
@@ -82,7 +82,7 @@ func Compare(suite, name, metric, unit, impl, to string, values map[string][]flo
 	}
 	return measurements, Comparison{
 		Suite: suite, Case: name, Impl: impl, To: to, Metric: metric,
-		Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(ratio.Lo, ratio.Hi),
+		Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(metric, ratio.Lo, ratio.Hi),
 	}, nil
 }
 
@@ -106,9 +106,13 @@ func ratios(of, to []time.Duration) []float64 {
 	return values
 }
 
-// verdict reads an interval of a ratio of latencies.
-func verdict(low, high float64) Verdict {
+// verdict reads an interval of a ratio of latencies, or of memory.
+func verdict(metric string, low, high float64) Verdict {
 	switch {
+	case high < 1 && metric == "memory":
+		return Smaller
+	case low > 1 && metric == "memory":
+		return Larger
 	case high < 1:
 		return Faster
 	case low > 1:

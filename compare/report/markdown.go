@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +15,8 @@ import (
 func markdown(w io.Writer, result *bench.Result) {
 	e := result.Environment
 	fmt.Fprintf(w, "# PortRule: CRD and aggregated API server compared\n\n")
-	fmt.Fprintf(w, "Latency of one request at a time, as an ordinary user, through the kube-apiserver.\n"+
+	fmt.Fprintf(w, "Latency of one request at a time, as an ordinary user, through the kube-apiserver,\n"+
+		"unless the case says otherwise.\n"+
 		"Each value is the median of %d samples and how far its 95%% interval reaches.\n"+
 		"`native` is a ConfigMap of the same size: the floor. The ratio is computed for each\n"+
 		"round, and a difference counts as found if the interval of the ratio leaves 1 out.\n\n", e.Rounds)
@@ -32,7 +35,7 @@ func markdown(w io.Writer, result *bench.Result) {
 
 	fmt.Fprintf(w, "\n## The cases\n\n")
 	for _, suite := range bench.Suites {
-		for _, c := range suite.Cases {
+		for _, c := range slices.Concat(suite.Others, suite.Cases) {
 			if measured(result, suite.Name, c.Name) {
 				fmt.Fprintf(w, "- **%s/%s**: %s\n", suite.Name, c.Name, c.About)
 			}
@@ -57,14 +60,22 @@ func markdown(w io.Writer, result *bench.Result) {
 		{"control plane ready after", fmt.Sprintf("%.1f s", e.ReadySeconds["controlPlane"])},
 		{"both implementations ready after", fmt.Sprintf("%.1f s more", e.ReadySeconds["implementations"])},
 		{"the CRD states the rules by", e.CRD},
-		{"size of an object", fmt.Sprintf("%d bytes as JSON (crd), %d (aggregated), %d (native)",
-			e.ObjectBytes[bench.CRD], e.ObjectBytes[bench.Aggregated], e.ObjectBytes[bench.Native])},
+		{"size of an object", "as JSON, in bytes: " + sizes(e.ObjectBytes)},
 		{"rounds", fmt.Sprintf("%d, after %d to warm up", e.Rounds, e.WarmUp)},
 		{"machine", fmt.Sprintf("%s, %d cores, %.0f GiB", e.CPU, e.Cores, float64(e.Memory)/(1<<30))},
 		{"system", e.OS + ", kernel " + e.Kernel + ", " + e.Go},
 	} {
 		fmt.Fprintf(w, "| %s | %s |\n", row[0], row[1])
 	}
+}
+
+// sizes prints the size of an object of each implementation that took part.
+func sizes(bytes map[string]int) string {
+	var parts []string
+	for _, impl := range slices.Sorted(maps.Keys(bytes)) {
+		parts = append(parts, fmt.Sprintf("%s %d", impl, bytes[impl]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func measured(result *bench.Result, suite, name string) bool {
