@@ -254,15 +254,8 @@ const (
 
 func startCluster(t *testing.T) *emptyCluster {
 	t.Helper()
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := group.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := startGroup(t)
+	var err error
 	provider := cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
 	c := &emptyCluster{group: group, ports: map[int32]string{}}
 	if c.kubeconfig, err = provider.Create(t.Context()); err != nil {

@@ -139,20 +139,6 @@ metadata: {name: portrule-example}
 spec: {name: nginx, host: 10.0.0.3, port: 80}
 `
 
-func startGroup(t *testing.T) *process.Group {
-	t.Helper()
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := group.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return group
-}
-
 // With an etcd and nothing else the server serves those who hold the certificate that it
 // has made, and keeps the rules of the contract that need no cluster.
 func TestStandalone(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +35,42 @@ func subresource(t *testing.T, config *rest.Config, version, namespace, name, su
 	return raw(t, config).Get().AbsPath("/apis", api.Group, version, "namespaces", namespace, api.Resource, name, subresource)
 }
 
+// bind gives a user a role of one rule in a namespace, and waits until it is known.
+func bind(t *testing.T, namespace, user string, rule rbacv1.PolicyRule) {
+	t.Helper()
+	clientset, err := kubernetes.NewForConfig(bed.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{rule}}
+	if _, err := clientset.RbacV1().Roles(namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+	if _, err := clientset.RbacV1().RoleBindings(namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	name := ""
+	if len(rule.ResourceNames) > 0 {
+		name = rule.ResourceNames[0]
+	}
+	eventually(t, "the role of "+user+" is known", func() error {
+		review, err := clientset.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: "get", Group: rule.APIGroups[0], Resource: rule.Resources[0], Name: name,
+			}},
+		}, metav1.CreateOptions{})
+		if err == nil && !review.Status.Allowed {
+			err = errors.New("it is not allowed yet")
+		}
+		return err
+	})
+}
+
 // A user without a role for it is forbidden the subresource, be they allowed the rule.
 func withoutRole(t *testing.T, namespace string) *rest.Config {
 	t.Helper()
@@ -40,24 +78,7 @@ func withoutRole(t *testing.T, namespace string) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clientset, err := kubernetes.NewForConfig(bed.Admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{{
-		APIGroups: []string{api.Group}, Resources: []string{api.Resource}, Verbs: []string{rbacv1.VerbAll},
-	}}}
-	if _, err := clientset.RbacV1().Roles(namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "reader"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "bob"}},
-	}
-	if _, err := clientset.RbacV1().RoleBindings(namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	bind(t, namespace, "bob", rbacv1.PolicyRule{APIGroups: []string{api.Group}, Resources: []string{api.Resource}, Verbs: []string{rbacv1.VerbAll}})
 	gvr := implementations["aggregated-v2"]
 	if _, err := clientIn(t, user, gvr, namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatalf("bob may not read the rules: %v", err)

@@ -113,8 +113,7 @@ func refusals() []string {
 	return lines
 }
 
-// startBed starts a testbed of the test's own, for what would disturb the others.
-func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSetup) (*testbed.Testbed, *process.Group) {
+func startGroup(t *testing.T) *process.Group {
 	t.Helper()
 	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
 	if err != nil {
@@ -125,6 +124,13 @@ func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSe
 			t.Error(err)
 		}
 	})
+	return group
+}
+
+// startBed starts a testbed of the test's own, for what would disturb the others.
+func startBed(t *testing.T, options cluster.EmbeddedOptions, setup testbed.CRDSetup) (*testbed.Testbed, *process.Group) {
+	t.Helper()
+	group := startGroup(t)
 	bed, err := testbed.Start(t.Context(), cluster.NewEmbedded(group, options), group, testbed.Setup{CRD: setup}, func(string) {})
 	if err != nil {
 		t.Fatal(err)
@@ -547,11 +553,7 @@ spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}
 
 // A testbed on an existing cluster uses what is there, and leaves it there.
 func TestExistingCluster(t *testing.T) {
-	group, err := process.NewGroup(filepath.Join(t.TempDir(), "group"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
+	group := startGroup(t)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: "lab", Config: bed.Admin}); err != nil {
 		t.Fatal(err)
