@@ -18,6 +18,7 @@ import (
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 
 	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/progress"
 	"portrule.example/lab/compare/report"
@@ -110,6 +111,14 @@ next:
 			}
 		}
 		return nil, usagef("there is no suite %q: use %s", name, suiteNames())
+	}
+	for _, suite := range suites {
+		if !slices.Contains(suite.Impls, bench.Sample) {
+			continue
+		}
+		if _, err := cluster.Binary(bench.Sample); err != nil {
+			return nil, fmt.Errorf("the suite %s needs the program %s, which is not built by default: run \"make bin/%s\"", suite.Name, bench.Sample, bench.Sample)
+		}
 	}
 	return suites, nil
 }
