@@ -61,12 +61,13 @@ func recognise(info *genericapiserver.AuthenticationInfo, anonymous bool, open [
 		if !ok || err != nil {
 			return response, ok, err
 		}
-		switch {
-		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated) && !anonymous && !slices.Contains(open, req.URL.Path):
-			return nil, false, nil
-		case slices.Contains(response.User.GetGroups(), user.AllUnauthenticated):
+		if slices.Contains(response.User.GetGroups(), user.AllUnauthenticated) {
+			if !anonymous && !slices.Contains(open, req.URL.Path) {
+				return nil, false, nil
+			}
 			return by(callerreview.Anonymous, response), true, nil
-		case slices.Contains(response.User.GetExtra()[user.CredentialIDKey], certificateID(req)):
+		}
+		if slices.Contains(response.User.GetExtra()[user.CredentialIDKey], certificateID(req)) {
 			return by(callerreview.ClientCertificate, response), true, nil
 		}
 		return by(callerreview.TokenReview, response), true, nil

@@ -222,7 +222,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 		delete(impls, bench.NameFree) // the cluster's server is what it is
 	}
 	if impls[bench.NameFree] {
-		if _, err := bed.ServeVariant(ctx, "portrule-apiserver-name-free", bench.NameFreeGroup, "--authorization-name-free-reviews"); err != nil {
+		if _, err := bed.ServePeer(ctx, "portrule-apiserver-name-free", bench.NameFreeGroup, "--authorization-name-free-reviews"); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -1,13 +1,17 @@
 package v2
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"portrule.example/lab/api"
 )
 
 // The bounds of the numeric fields.
@@ -64,6 +68,26 @@ func ValidateUpdate(rule, old *PortRule) field.ErrorList {
 // those that every kind has.
 func ValidateStatus(rule *PortRule) field.ErrorList {
 	return metav1validation.ValidateConditions(rule.Status.Conditions, field.NewPath("status", "conditions"))
+}
+
+// ValidateAllowedPort says what is wrong with the port of a new rule in its namespace
+// (R5), nil if nothing is: the annotation [api.AllowedPorts] of the namespace says which
+// ports are allowed.
+func ValidateAllowedPort(rule *PortRule, namespace metav1.Object) *field.Error {
+	text, ok := namespace.GetAnnotations()[api.AllowedPorts]
+	if !ok {
+		return nil
+	}
+	path := field.NewPath("spec", "endpoint", "port")
+	allowed, err := api.ParsePorts(text)
+	if err != nil {
+		// Nobody knows what was meant, so nothing is allowed.
+		return field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v", api.AllowedPorts, namespace.GetName(), err))
+	}
+	if port := rule.Spec.Endpoint.Port; !allowed.Contain(port) {
+		return field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s", port, namespace.GetName(), text))
+	}
+	return nil
 }
 
 // Ratchet leaves out of errs, which are those of a new object, what was wrong with

@@ -24,34 +24,25 @@ func Summarize(all []Samples, credential cluster.Credential, variants map[string
 			if len(taken) == 0 {
 				continue // the run ended before: its own warning
 			}
-			median, ok := summarize(nanoseconds(taken))
+			m, ok := measurement(samples.Suite, samples.Case.Name, "latency", "ns", impl+variants[impl], nanoseconds(taken))
 			if !ok {
 				warnings = append(warnings, fmt.Sprintf("%s/%s/%s: %d samples are too few for an interval: left out",
 					samples.Suite, samples.Case.Name, impl, len(taken)))
 				continue
 			}
-			m := Measurement{
-				Suite: samples.Suite, Case: samples.Case.Name, Impl: impl + variants[impl],
-				Path: "kube-apiserver", Credential: string(credential),
-				Metric: "latency", Unit: "ns",
-				N: len(taken), Median: median.Center, Low: median.Lo, High: median.Hi,
-			}
+			m.Credential = string(credential)
 			if impl != CRD && impl != Native {
 				m.Cache = samples.Case.Cache
 			}
 			measurements = append(measurements, m)
 		}
 		for _, pair := range samples.Pairs {
-			ratios := ratios(samples.Impl[pair[0]], samples.Impl[pair[1]])
-			ratio, ok := summarize(ratios)
+			c, ok := comparison(samples.Suite, samples.Case.Name, "latency", pair[0]+variants[pair[0]], pair[1]+variants[pair[1]],
+				nanoseconds(samples.Impl[pair[0]]), nanoseconds(samples.Impl[pair[1]]))
 			if !ok {
 				continue // its measurements have been warned of
 			}
-			comparisons = append(comparisons, Comparison{
-				Suite: samples.Suite, Case: samples.Case.Name,
-				Impl: pair[0] + variants[pair[0]], To: pair[1] + variants[pair[1]], Metric: "latency",
-				Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict("latency", ratio.Lo, ratio.Hi),
-			})
+			comparisons = append(comparisons, c)
 		}
 	}
 	return measurements, comparisons, warnings
@@ -63,27 +54,41 @@ func Summarize(all []Samples, credential cluster.Credential, variants map[string
 func Compare(suite, name, metric, unit, impl, to string, values map[string][]float64) ([]Measurement, Comparison, error) {
 	var measurements []Measurement
 	for _, impl := range []string{to, impl} {
-		median, ok := summarize(slices.Clone(values[impl]))
+		m, ok := measurement(suite, name, metric, unit, impl, values[impl])
 		if !ok {
 			return nil, Comparison{}, fmt.Errorf("%d samples are too few for an interval", len(values[impl]))
 		}
-		measurements = append(measurements, Measurement{
-			Suite: suite, Case: name, Impl: impl, Path: "kube-apiserver", Metric: metric, Unit: unit,
-			N: len(values[impl]), Median: median.Center, Low: median.Lo, High: median.Hi,
-		})
+		measurements = append(measurements, m)
 	}
-	ratios := make([]float64, min(len(values[impl]), len(values[to])))
+	c, ok := comparison(suite, name, metric, impl, to, values[impl], values[to])
+	if !ok {
+		return nil, Comparison{}, fmt.Errorf("%d and %d samples are too few pairs for an interval", len(values[impl]), len(values[to]))
+	}
+	return measurements, c, nil
+}
+
+// measurement is the distribution of values, and false if they are too few for an
+// interval.
+func measurement(suite, name, metric, unit, impl string, values []float64) (Measurement, bool) {
+	median, ok := summarize(slices.Clone(values))
+	return Measurement{
+		Suite: suite, Case: name, Impl: impl, Path: "kube-apiserver", Metric: metric, Unit: unit,
+		N: len(values), Median: median.Center, Low: median.Lo, High: median.Hi,
+	}, ok
+}
+
+// comparison divides the values of the same round, and is false if they are too few
+// for an interval.
+func comparison(suite, name, metric, impl, to string, of, by []float64) (Comparison, bool) {
+	ratios := make([]float64, min(len(of), len(by)))
 	for i := range ratios {
-		ratios[i] = values[impl][i] / values[to][i]
+		ratios[i] = of[i] / by[i]
 	}
 	ratio, ok := summarize(ratios)
-	if !ok {
-		return nil, Comparison{}, fmt.Errorf("%d pairs are too few for an interval", len(ratios))
-	}
-	return measurements, Comparison{
+	return Comparison{
 		Suite: suite, Case: name, Impl: impl, To: to, Metric: metric,
 		Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(metric, ratio.Lo, ratio.Hi),
-	}, nil
+	}, ok
 }
 
 // summarize returns the median and its interval, which assumes nothing about the
@@ -95,15 +100,6 @@ func summarize(values []float64) (benchmath.Summary, bool) {
 	// NewSample sorts what it is given
 	summary := benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
 	return summary, !math.IsInf(summary.Lo, 0) && !math.IsInf(summary.Hi, 0)
-}
-
-// ratios divides the samples of the same round.
-func ratios(of, to []time.Duration) []float64 {
-	values := make([]float64, min(len(of), len(to)))
-	for i := range values {
-		values[i] = float64(of[i]) / float64(to[i])
-	}
-	return values
 }
 
 // verdict reads an interval of a ratio of latencies, or of memory.

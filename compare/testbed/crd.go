@@ -109,12 +109,8 @@ func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhook
 	); err != nil {
 		return nil, err
 	}
-	account, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, manifests.SystemNamespace, manifests.Name)
+	kubeconfig, err := t.serviceAccount(ctx, manifests.SystemNamespace, manifests.Name, processController)
 	if err != nil {
-		return nil, err
-	}
-	kubeconfig := t.group.Path(processController + ".kubeconfig")
-	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: manifests.Name, Config: account}); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {

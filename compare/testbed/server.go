@@ -108,26 +108,6 @@ func (t *Testbed) register(ctx context.Context, server *Server, registrations []
 	return err
 }
 
-// ServeVariant starts a further aggregated server, with flags that set it apart, and
-// makes the cluster serve a group of its own from it, so that both can be compared.
-// Users that are made afterwards may use that group too.
-func (t *Testbed) ServeVariant(ctx context.Context, name, group string, flags ...string) (*Server, error) {
-	if t.server == nil {
-		return nil, errors.New("the cluster has an aggregated server of its own")
-	}
-	registrations, err := apiServices(group, name)
-	if err != nil {
-		return nil, err
-	}
-	variant, err := t.startServer(ctx, processServer, name, t.server.ca, override(t.serverFlags, append(flags, "--group="+group))...)
-	if err != nil {
-		return nil, err
-	}
-	t.replicas = append(t.replicas, variant)
-	t.allow(group, portRules...)
-	return variant, t.register(ctx, variant, registrations, api.Resource)
-}
-
 // Peer is a server whose group the cluster serves, and that can be taken away again.
 type Peer struct {
 	*Server
@@ -150,8 +130,9 @@ func (t *Testbed) ServeSample(ctx context.Context) (*Peer, error) {
 	})
 }
 
-// ServePeer is what [Testbed.ServeSample] does, for the aggregated server in a group
-// of its own. As many versions are registered: one.
+// ServePeer starts a further aggregated server, with flags that set it apart, and makes
+// the cluster serve the preferred version of a group of its own from it: one version, as
+// sample-apiserver has. Users that are made afterwards may use that group too.
 func (t *Testbed) ServePeer(ctx context.Context, name, group string, flags ...string) (*Peer, error) {
 	registrations, err := apiServices(group, name)
 	if err != nil {
@@ -248,9 +229,9 @@ func (s *Server) Config(config *rest.Config) *rest.Config {
 // cluster had one of its own.
 func (t *Testbed) Server() *Server { return t.server }
 
-// StartReplica starts a further aggregated server, to which nothing leads, on the
-// same etcd and with the same flags, apart from those given, each --name=value. It returns when the replica
-// is ready. Stop stops it.
+// StartReplica starts a further aggregated server, to which nothing leads, on the same
+// etcd and with the same flags, apart from those given, each --name=value. It returns
+// when the replica is ready. Stop stops it.
 func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string) (*Server, error) {
 	if t.server == nil {
 		return nil, errors.New("the cluster has an aggregated server of its own")
@@ -291,12 +272,8 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 	if err := errors.Join(os.WriteFile(certFile, pair.Cert, 0o600), os.WriteFile(keyFile, pair.Key, 0o600)); err != nil {
 		return nil, err
 	}
-	account, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, aggregatedmanifests.Namespace, aggregatedmanifests.Name)
+	kubeconfig, err := t.serviceAccount(ctx, aggregatedmanifests.Namespace, aggregatedmanifests.Name, name)
 	if err != nil {
-		return nil, err
-	}
-	kubeconfig := t.group.Path(name + ".kubeconfig")
-	if err := cluster.WriteKubeconfig(kubeconfig, cluster.Context{Name: aggregatedmanifests.Name, Config: account}); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -20,8 +21,23 @@ import (
 // on the aggregated server alone.
 var portRules = []string{api.Resource, api.Resource + "/status", api.Resource + "/scale", api.Resource + "/probe", api.Resource + "/nftables"}
 
-// allow lets users that are made afterwards do everything with the resources of a group.
+// serviceAccount writes the kubeconfig of a service account for a process of this host,
+// and returns its path.
+func (t *Testbed) serviceAccount(ctx context.Context, namespace, name, process string) (string, error) {
+	config, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, namespace, name)
+	if err != nil {
+		return "", err
+	}
+	path := t.group.Path(process + ".kubeconfig")
+	return path, cluster.WriteKubeconfig(path, cluster.Context{Name: name, Config: config})
+}
+
+// allow lets users that are made afterwards do everything with the resources of a
+// group. Once is enough: a role's rules are gone through for each request.
 func (t *Testbed) allow(group string, resources ...string) {
+	if slices.ContainsFunc(t.rules, func(rule rbacv1.PolicyRule) bool { return rule.APIGroups[0] == group }) {
+		return
+	}
 	t.rules = append(t.rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: []string{rbacv1.VerbAll}})
 }
 

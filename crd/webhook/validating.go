@@ -59,7 +59,7 @@ func (v *validator) handle(ctx context.Context, req admission.Request) admission
 // checkCreate checks what only the cluster knows: the namespace's policy (R5) and,
 // if the port is allowed, the other rules (R4).
 func (v *validator) checkCreate(ctx context.Context, namespace string, rule *v2.PortRule) (field.ErrorList, error) {
-	if errs, err := v.checkPort(ctx, namespace, rule.Spec.Endpoint.Port); err != nil || len(errs) > 0 {
+	if errs, err := v.checkPort(ctx, namespace, rule); err != nil || len(errs) > 0 {
 		return errs, err
 	}
 	other, err := v.holder(ctx, namespace, rule)
@@ -80,25 +80,13 @@ func duplicate(rule, other *v2.PortRule) *field.Error {
 }
 
 // checkPort is R5: the namespace's annotation says which ports are allowed.
-func (v *validator) checkPort(ctx context.Context, namespace string, port int32) (field.ErrorList, error) {
+func (v *validator) checkPort(ctx context.Context, namespace string, rule *v2.PortRule) (field.ErrorList, error) {
 	var ns corev1.Namespace
 	if err := v.reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
 		return nil, fmt.Errorf("read which ports namespace %q allows: %w", namespace, err)
 	}
-	text, ok := ns.Annotations[api.AllowedPorts]
-	if !ok {
-		return nil, nil
-	}
-	path := endpointPath.Child("port")
-	allowed, err := api.ParsePorts(text)
-	if err != nil {
-		// Nobody knows what was meant, so nothing is allowed.
-		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v",
-			api.AllowedPorts, namespace, err))}, nil
-	}
-	if !allowed.Contain(port) {
-		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s",
-			port, namespace, text))}, nil
+	if forbidden := v2.ValidateAllowedPort(rule, &ns); forbidden != nil {
+		return field.ErrorList{forbidden}, nil
 	}
 	return nil, nil
 }

@@ -89,7 +89,7 @@ func (p *plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 	if err != nil {
 		return err
 	}
-	invalid := check(namespace, rule)
+	invalid := v2.ValidateAllowedPort(rule, namespace)
 	if invalid == nil {
 		return nil
 	}
@@ -111,21 +111,4 @@ func (p *plugin) namespace(ctx context.Context, name string) (*corev1.Namespace,
 		err = apierrors.NewInternalError(fmt.Errorf("read which ports namespace %q allows: %w", name, err))
 	}
 	return namespace, err
-}
-
-func check(namespace *corev1.Namespace, rule *v2.PortRule) *field.Error {
-	text, ok := namespace.Annotations[api.AllowedPorts]
-	if !ok {
-		return nil
-	}
-	path := field.NewPath("spec", "endpoint", "port")
-	allowed, err := api.ParsePorts(text)
-	if err != nil {
-		// Nobody knows what was meant, so nothing is allowed.
-		return field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v", api.AllowedPorts, namespace.Name, err))
-	}
-	if port := rule.Spec.Endpoint.Port; !allowed.Contain(port) {
-		return field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s", port, namespace.Name, text))
-	}
-	return nil
 }
