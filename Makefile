@@ -9,13 +9,16 @@ SHELL := /bin/bash
 
 # ---- settings: make bench QUICK=1 SUITE=verbs CLUSTER=existing OUT=dir
 
-CLUSTER ?= embedded
+# auto is kind where a container engine answers and the node image can be had
+# (KIND_IMAGE names it), else embedded
+CLUSTER ?= auto
 SUITE ?=
 QUICK ?=
 OUT ?=
 CRD ?=
 # more flags for the program, see bin/compare bench --help
 ARGS ?=
+REGISTRY ?=
 
 # ---- versions
 
@@ -45,12 +48,12 @@ SAMPLE := bin/sample-apiserver
 ##@ Use
 
 .PHONY: bench
-bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,peers, CLUSTER=embedded|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
+bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,peers, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
 	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: up
-up: build ## Start a control plane with both implementations, in the background
-	@bin/compare up $(if $(CRD),--crd '$(CRD)') $(ARGS)
+up: build ## Start a control plane with both implementations: CLUSTER=auto|embedded|kind, CRD=...
+	@bin/compare up --cluster '$(CLUSTER)' $(if $(CRD),--crd '$(CRD)') $(ARGS)
 
 .PHONY: env
 env: ## Print the line that makes a shell use it: eval "$(make -s env)"
@@ -59,6 +62,10 @@ env: ## Print the line that makes a shell use it: eval "$(make -s env)"
 .PHONY: down
 down: ## End it
 	@[[ ! -x bin/compare ]] || bin/compare down
+
+.PHONY: images
+images: build ## Write the images of the programs to bin/images, as OCI archives, and push them: REGISTRY=host/path
+	@bin/compare images $(if $(REGISTRY),--registry '$(REGISTRY)')
 
 ##@ Work on it
 
@@ -69,6 +76,10 @@ build: $(CONTROL_PLANE) ## Build everything into bin/ (the first time compiles t
 .PHONY: test
 test: build ## Run the tests, those on a real control plane included
 	go test ./...
+
+.PHONY: e2e
+e2e: build ## Run the end-to-end tests: CLUSTER=auto|embedded|kind
+	go test -count=1 -v -timeout 30m ./compare/e2e -args -cluster '$(CLUSTER)' $(ARGS)
 
 .PHONY: verify
 verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it
@@ -145,7 +156,7 @@ docs-verify: ## The documentation's links lead somewhere
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [SETTING=value ...]"} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- the control plane: rebuilt when its module changes
 

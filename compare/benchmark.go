@@ -56,7 +56,7 @@ func benchCommand() *cobra.Command {
 			return runBench(cmd.Context(), flags, suites, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	flags.cluster.add(cmd)
+	flags.cluster.add(cmd, "portrule-bench")
 	addCRDSetup(cmd, &flags.crd, "schema")
 	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: verbs)")
 	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, fmt.Sprintf("samples of each case and implementation (default %d, with --quick %d)", fullRounds, quickRounds))
@@ -147,6 +147,10 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	}
 	show := progress.New(stderr)
 	defer show.Finish()
+	flags.cluster.choose(ctx, show.Step)
+	if slices.ContainsFunc(suites, func(suite bench.Suite) bool { return suite.Name == bench.Peers.Name }) && flags.cluster.kind == cluster.KindKind {
+		return usagef("the suite %s starts and weighs processes of this host: it goes with --cluster %s", bench.Peers.Name, cluster.KindEmbedded)
+	}
 
 	dir, err := os.MkdirTemp("", "portrule-bench-")
 	if err != nil {
@@ -159,13 +163,12 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	started := time.Now()
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group), group, testbed.Alike(flags.setup), show.Step)
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group, show.Step), group, testbed.Alike(flags.setup), show.Step)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, bed.Stop()) }()
-	show.Step(fmt.Sprintf("control plane ready after %.1f s, both implementations %.1f s later",
-		bed.Ready.ControlPlane.Seconds(), bed.Ready.Implementations.Seconds()))
+	show.Step(bed.Ready.String())
 
 	samples, result, runErr := measure(ctx, bed, flags, suites, show.Update)
 	show.Finish()
@@ -218,7 +221,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 			return nil, nil, err
 		}
 	}
-	if bed.Server() == nil {
+	if !bed.HasPeers() {
 		delete(impls, bench.NameFree) // the cluster's server is what it is
 	}
 	if impls[bench.NameFree] {

@@ -54,7 +54,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand())
+	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	}
@@ -77,17 +77,24 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// clusterAuto leaves the choice of the control plane to [cluster.Choose].
+const clusterAuto = "auto"
+
 // clusterFlags select the control plane.
 type clusterFlags struct {
 	kind          string
+	name          string
 	kubeconfig    string
 	context       string
 	serverAddress string
 }
 
-func (f *clusterFlags) add(cmd *cobra.Command) {
+// add adds the flags. name is the default name of a kind cluster.
+func (f *clusterFlags) add(cmd *cobra.Command, name string) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.kind, "cluster", cluster.KindEmbedded, "the control plane: embedded starts one, existing uses that of a kubeconfig")
+	flags.StringVar(&f.kind, "cluster", clusterAuto, "the control plane: embedded starts one, kind makes a cluster of containers, existing uses that of a kubeconfig; "+
+		"auto is kind where a container engine answers and the node image (KIND_IMAGE) can be had, else embedded")
+	flags.StringVar(&f.name, "name", name, "with --cluster kind: the name of the cluster")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "with --cluster existing: the kubeconfig (default: KUBECONFIG, then ~/.kube/config)")
 	flags.StringVar(&f.context, "context", "", "with --cluster existing: a context of the kubeconfig (default: its current one)")
 	flags.StringVar(&f.serverAddress, "server-address", "",
@@ -96,11 +103,14 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 
 // check refuses flags that make no sense, before anything is started.
 func (f *clusterFlags) check() error {
-	if kinds := []string{cluster.KindEmbedded, cluster.KindExisting}; !slices.Contains(kinds, f.kind) {
+	if kinds := []string{clusterAuto, cluster.KindEmbedded, cluster.KindKind, cluster.KindExisting}; !slices.Contains(kinds, f.kind) {
 		return usagef("there is no cluster %q: use one of %s", f.kind, strings.Join(kinds, ", "))
 	}
 	if f.kind != cluster.KindExisting && f.kubeconfig+f.context+f.serverAddress != "" {
 		return usagef("--kubeconfig, --context and --server-address go with --cluster existing")
+	}
+	if err := cluster.CheckName(f.name); err != nil {
+		return UsageError{err}
 	}
 	if f.serverAddress != "" {
 		if _, _, err := splitAddress(f.serverAddress); err != nil {
@@ -110,19 +120,34 @@ func (f *clusterFlags) check() error {
 	return nil
 }
 
+// choose turns auto into the control plane that suits this host, and says which it is
+// and why.
+func (f *clusterFlags) choose(ctx context.Context, say func(step string)) {
+	if f.kind != clusterAuto {
+		return
+	}
+	kind, why := cluster.Choose(ctx)
+	say(fmt.Sprintf("cluster: %s (%s)", kind, why))
+	f.kind = kind
+}
+
 // addCRDSetup adds the flag that chooses what guards the CRD.
 func addCRDSetup(cmd *cobra.Command, words *[]string, preset ...string) {
 	cmd.Flags().StringSliceVar(words, "crd", preset,
 		"by what the CRD states the rules beyond its schema: policies, webhooks, reservation, or schema for nothing")
 }
 
-// provider returns the control plane that checked flags select.
-func (f *clusterFlags) provider(group *process.Group) cluster.Provider {
-	if f.kind == cluster.KindExisting {
+// provider returns the control plane that checked and chosen flags select.
+func (f *clusterFlags) provider(group *process.Group, say func(step string)) cluster.Provider {
+	switch f.kind {
+	case cluster.KindExisting:
 		host, port, _ := splitAddress(f.serverAddress)
 		return cluster.NewExisting(group, cluster.ExistingOptions{
 			Kubeconfig: f.kubeconfig, Context: f.context, ServerHost: host, ServerPort: port,
 		})
+	case cluster.KindKind:
+		return cluster.NewKind(group, f.name, cluster.KindOptions{Say: say})
+	default:
+		return cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
 	}
-	return cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
 }

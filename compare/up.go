@@ -35,6 +35,7 @@ const (
 // upFlags are shared by the commands about the lab.
 type upFlags struct {
 	dir        string
+	cluster    clusterFlags
 	foreground bool
 	auditLog   bool
 	crd        []string
@@ -57,10 +58,16 @@ func upCommand() *cobra.Command {
 	var flags upFlags
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Starts a lab in the background: an embedded control plane that serves both implementations",
+		Short: "Starts a lab: a control plane that serves both implementations, in the background or on kind",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+			err := flags.cluster.check()
+			if err != nil {
+				return err
+			}
+			if flags.cluster.kind == cluster.KindExisting {
+				return usagef("--cluster %s: a lab is a control plane of its own, use one of %s, %s", cluster.KindExisting, cluster.KindEmbedded, cluster.KindKind)
+			}
 			if flags.setup, err = testbed.ParseCRDSetup(flags.crd); err != nil {
 				return UsageError{err}
 			}
@@ -71,9 +78,10 @@ func upCommand() *cobra.Command {
 		},
 	}
 	flags.addDir(cmd)
+	flags.cluster.add(cmd, "portrule-lab")
 	addCRDSetup(cmd, &flags.crd, "policies", "webhooks")
 	cmd.Flags().BoolVar(&flags.foreground, "foreground", false, "stay in the foreground until interrupted")
-	cmd.Flags().BoolVar(&flags.auditLog, "audit-log", false, "make the kube-apiserver write audit.log into the lab's directory")
+	cmd.Flags().BoolVar(&flags.auditLog, "audit-log", false, "make the kube-apiserver write an audit log: audit.log in the lab's directory, on kind "+cluster.AuditLogPath+" in the node")
 	return cmd
 }
 
@@ -89,7 +97,13 @@ func envCommand() *cobra.Command {
 				return err
 			}
 			if pid == 0 {
-				return errors.New("no lab is up: run \"make up\"")
+				kept, err := cluster.KeptBy(flags.dir)
+				if err != nil {
+					return err
+				}
+				if _, err := os.Stat(flags.kubeconfig()); kept == "" || err != nil {
+					return errors.New("no lab is up: run \"make up\"")
+				}
 			}
 			line, err := flags.export()
 			fmt.Fprintln(cmd.OutOrStdout(), line)
@@ -129,21 +143,13 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, bed.Stop()) }()
 
-	user, _, err := bed.User(ctx, benchUser, "default")
-	if err != nil {
-		return err
-	}
-	if err := cluster.WriteKubeconfig(flags.kubeconfig(),
-		cluster.Context{Name: "admin", Config: bed.Admin},
-		cluster.Context{Name: benchUser, Config: user},
-	); err != nil {
+	if err := writeKubeconfig(ctx, bed, flags.kubeconfig()); err != nil {
 		return err
 	}
 	if target := bed.Target(); target.IsValid() {
 		say(fmt.Sprintf("portrules/probe may dial host %s port %d, where something listens", target.Addr(), target.Port()))
 	}
-	say(fmt.Sprintf("control plane ready after %.1f s, both implementations %.1f s later",
-		bed.Ready.ControlPlane.Seconds(), bed.Ready.Implementations.Seconds()))
+	say(bed.Ready.String())
 	say(readyLine)
 	select {
 	case <-ctx.Done():
@@ -153,26 +159,113 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 	}
 }
 
-// runUp starts the lab in a session of its own and waits until it serves. If ctx
-// ends meanwhile, so does the lab.
+// writeKubeconfig writes the lab's kubeconfig: the administrator, and an ordinary user
+// who may use PortRules in the namespace default.
+func writeKubeconfig(ctx context.Context, bed *testbed.Testbed, path string) error {
+	user, _, err := bed.User(ctx, benchUser, "default")
+	if err != nil {
+		return err
+	}
+	return cluster.WriteKubeconfig(path,
+		cluster.Context{Name: "admin", Config: bed.Admin},
+		cluster.Context{Name: benchUser, Config: user},
+	)
+}
+
+// runUp starts the lab, or brings one on kind up to date, and prints the line that
+// makes a shell use it.
 func runUp(ctx context.Context, flags upFlags, stdout, stderr io.Writer) error {
 	line, err := flags.export()
 	if err != nil {
 		return err
 	}
-	switch pid, err := process.Owner(flags.dir); {
-	case err != nil:
+	show := progress.New(stderr)
+	pid, err := process.Owner(flags.dir)
+	if err != nil {
 		return err
+	}
+	kept, err := cluster.KeptBy(flags.dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case pid != 0 && flags.cluster.kind == cluster.KindKind:
+		return fmt.Errorf("the lab in %s is an %s one: run \"make down\" first", flags.dir, cluster.KindEmbedded)
 	case pid != 0:
 		fmt.Fprintln(stderr, "the lab is up already; \"make down\" ends it")
-		fmt.Fprintln(stdout, line)
-		return nil
+	case kept != "" && flags.cluster.kind == cluster.KindEmbedded:
+		return fmt.Errorf("the lab in %s is the kind cluster %q: run \"make down\" first", flags.dir, kept)
+	case kept != "" && kept != flags.cluster.name:
+		return fmt.Errorf("the lab in %s is the kind cluster %q, not %q: run \"make down\" first", flags.dir, kept, flags.cluster.name)
+	default:
+		if kept != "" {
+			flags.cluster.kind = cluster.KindKind
+		}
+		flags.cluster.choose(ctx, show.Step)
+		up := startLab
+		if flags.cluster.kind == cluster.KindKind {
+			up = upOnKind
+			if kept == "" {
+				if err := process.Vacate(flags.dir); err != nil {
+					return err
+				}
+			}
+		}
+		if err := up(ctx, flags, show); err != nil {
+			return err
+		}
 	}
+	fmt.Fprintln(stdout, line)
+	return nil
+}
+
+// upOnKind makes or finds a kind cluster, and installs both implementations in it. No
+// process stays behind: the cluster is the lab.
+func upOnKind(ctx context.Context, flags upFlags, show *progress.Progress) (err error) {
+	dir, err := filepath.Abs(flags.dir)
+	if err != nil {
+		return err
+	}
+	temporary, err := os.MkdirTemp("", "portrule-up-")
+	if err != nil {
+		return err
+	}
+	group, err := process.NewGroup(temporary)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	kind := cluster.NewKind(group, flags.cluster.name, cluster.KindOptions{Dir: dir, AuditLog: flags.auditLog, Say: show.Step})
+	bed, err := testbed.Start(ctx, kind, group, testbed.Setup{CRD: flags.setup, Controller: true}, show.Step)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := writeKubeconfig(ctx, bed, flags.kubeconfig()); err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	if err := kind.Keep(); err != nil {
+		return err
+	}
+	show.Step("portrules/probe may dial host portrule-apiserver.portrule-system.svc port 443, where the server listens")
+	if flags.auditLog {
+		show.Step("the audit log is " + cluster.AuditLogPath + " in the container " + flags.cluster.name + "-control-plane")
+	}
+	show.Step(bed.Ready.String())
+	return nil
+}
+
+// startLab starts an embedded lab in a session of its own and waits until it serves. If
+// ctx ends meanwhile, so does the lab.
+func startLab(ctx context.Context, flags upFlags, show *progress.Progress) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	args := []string{"up", "--foreground", "--dir", flags.dir, "--crd", strings.Join(flags.crd, ",")}
+	args := []string{"up", "--foreground", "--cluster", cluster.KindEmbedded, "--dir", flags.dir, "--crd", strings.Join(flags.crd, ",")}
 	if flags.auditLog {
 		args = append(args, "--audit-log")
 	}
@@ -192,11 +285,9 @@ func runUp(ctx context.Context, flags upFlags, stdout, stderr io.Writer) error {
 	release := context.AfterFunc(ctx, func() { _ = lab.Process.Signal(syscall.SIGTERM) })
 	defer release()
 
-	show := progress.New(stderr)
 	lines := bufio.NewScanner(says)
 	for lines.Scan() {
 		if lines.Text() == readyLine {
-			fmt.Fprintln(stdout, line)
 			return lab.Process.Release()
 		}
 		show.Step(lines.Text())
@@ -220,8 +311,7 @@ func runDown(ctx context.Context, flags upFlags, stderr io.Writer) error {
 		return err
 	}
 	if pid == 0 {
-		fmt.Fprintln(stderr, "no lab is up")
-		return nil
+		return downOnKind(flags, stderr)
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("end the lab, process %d: %w", pid, err)
@@ -238,4 +328,38 @@ func runDown(ctx context.Context, flags upFlags, stderr io.Writer) error {
 		}
 	}
 	return fmt.Errorf("the lab, process %d, did not end within %s: kill it, and what it runs ends too", pid, downTimeout)
+}
+
+// downOnKind deletes the kind cluster that the lab keeps, if any.
+func downOnKind(flags upFlags, stderr io.Writer) (err error) {
+	dir, err := filepath.Abs(flags.dir)
+	if err != nil {
+		return err
+	}
+	name, err := cluster.KeptBy(dir)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		fmt.Fprintln(stderr, "no lab is up")
+		return nil
+	}
+	temporary, err := os.MkdirTemp("", "portrule-down-")
+	if err != nil {
+		return err
+	}
+	group, err := process.NewGroup(temporary)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	fmt.Fprintf(stderr, "deleting the kind cluster %q\n", name)
+	if err := cluster.NewKind(group, name, cluster.KindOptions{Dir: dir}).Remove(); err != nil {
+		return err
+	}
+	if err := os.Remove(flags.kubeconfig()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	_ = os.Remove(dir) // what else is in it is not the lab's
+	return nil
 }

@@ -13,10 +13,12 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -27,6 +29,7 @@ import (
 
 	"portrule.example/lab/api"
 	v1 "portrule.example/lab/api/v1"
+	"portrule.example/lab/crd/certificates"
 	"portrule.example/lab/crd/controller"
 	"portrule.example/lab/crd/manifests"
 	"portrule.example/lab/crd/webhook"
@@ -50,6 +53,10 @@ const (
 
 var webhooks = []string{conversion, validating, mutating, reservation}
 
+// shutdownTimeout is how long what is under way may take when the program ends. It and
+// --shutdown-delay-duration are part of the Pod's terminationGracePeriodSeconds.
+const shutdownTimeout = 30 * time.Second
+
 type options struct {
 	group          string
 	kubeconfig     string
@@ -62,6 +69,7 @@ type options struct {
 	metricsAddress string
 	healthAddress  string
 	leaderElection bool
+	shutdownDelay  time.Duration
 }
 
 // Run is the program portrule-controller. It returns when ctx ends or when it
@@ -98,10 +106,11 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "", "the address of the webhooks (default: all)")
 	flags.IntVar(&o.webhookPort, "webhook-port", 9443, "the port of the webhooks")
 	flags.StringVar(&o.certDir, "cert-dir", "/etc/portrule-controller/certs", "the directory of tls.crt and tls.key for the webhooks; new files are taken up without a restart")
-	flags.BoolVar(&o.rotate, "rotate-certificates", false, "keep the certificate in the Secret "+secretName+" valid, and its CA in the webhook configurations and the CRD")
+	flags.BoolVar(&o.rotate, "rotate-certificates", false, "keep the certificate in the Secret "+manifests.Secret+" valid, and its CA in the webhook configurations and the CRD")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "the address of the metrics, host:port; 0 for none. They are served by TLS to whoever may get /metrics")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz, host:port; 0 for none")
 	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several controllers work; all of them answer webhooks")
+	flags.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on answering webhooks when asked to end; each answer then closes its connection, so that no call is sent into one that is about to be closed")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
@@ -136,6 +145,9 @@ func (o *options) run(ctx context.Context) error {
 	// would be the limit of all writes. The API server's priority and fairness is
 	// there to protect it.
 	config.QPS = -1
+	if o.rotate {
+		config.Wrap(certificates.SelectSecret)
+	}
 	scheme, err := controller.NewScheme(o.group)
 	if err != nil {
 		return err
@@ -154,6 +166,7 @@ func (o *options) run(ctx context.Context) error {
 		LeaderElectionID:              manifests.Name + "." + o.group,
 		LeaderElectionNamespace:       manifests.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(o.shutdownDelay + shutdownTimeout),
 	})
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
@@ -180,7 +193,10 @@ func (o *options) addWebhooks(mgr manager.Manager) error {
 	if err := v1.AddToScheme(mgr.GetScheme(), o.group); err != nil {
 		return err
 	}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.webhookAddress, Port: o.webhookPort, CertDir: o.certDir})
+	server := &server{
+		Server: ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.webhookAddress, Port: o.webhookPort, CertDir: o.certDir}),
+		delay:  o.shutdownDelay,
+	}
 	// R4 is a check of what is there now: a cache would be older
 	if err := webhook.Install(server, mgr.GetScheme(), mgr.GetAPIReader(), mgr.GetClient(), webhook.Options{
 		Group:       o.group,
@@ -191,11 +207,11 @@ func (o *options) addWebhooks(mgr manager.Manager) error {
 		return err
 	}
 	if o.rotate {
-		ready, err := rotate(mgr, o.group, o.certDir)
+		ready, err := certificates.Rotate(mgr, o.group, o.certDir)
 		if err != nil {
 			return err
 		}
-		server = readyServer{server, ready}
+		server.ready = ready
 	}
 	if err := mgr.Add(server); err != nil {
 		return err

@@ -70,10 +70,9 @@ func ValidateStatus(rule *PortRule) field.ErrorList {
 	return metav1validation.ValidateConditions(rule.Status.Conditions, field.NewPath("status", "conditions"))
 }
 
-// ValidateAllowedPort says what is wrong with the port of a new rule in its namespace
-// (R5), nil if nothing is: the annotation [api.AllowedPorts] of the namespace says which
-// ports are allowed.
-func ValidateAllowedPort(rule *PortRule, namespace metav1.Object) *field.Error {
+// ValidateAllowedPort checks the port of a new rule (R5): the annotation
+// [api.AllowedPorts] of its namespace says which ports are allowed.
+func ValidateAllowedPort(rule *PortRule, namespace metav1.Object) field.ErrorList {
 	text, ok := namespace.GetAnnotations()[api.AllowedPorts]
 	if !ok {
 		return nil
@@ -82,10 +81,10 @@ func ValidateAllowedPort(rule *PortRule, namespace metav1.Object) *field.Error {
 	allowed, err := api.ParsePorts(text)
 	if err != nil {
 		// Nobody knows what was meant, so nothing is allowed.
-		return field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v", api.AllowedPorts, namespace.GetName(), err))
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("the annotation %s of namespace %q is malformed: %v", api.AllowedPorts, namespace.GetName(), err))}
 	}
 	if port := rule.Spec.Endpoint.Port; !allowed.Contain(port) {
-		return field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s", port, namespace.GetName(), text))
+		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("port %d is not among those that namespace %q allows: %s", port, namespace.GetName(), text))}
 	}
 	return nil
 }

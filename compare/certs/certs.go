@@ -49,6 +49,23 @@ func NewCA(commonName string) (*CA, error) {
 	return &CA{cert: c, key: key}, nil
 }
 
+// Load reads a CA from its certificate and its private key, both in PEM.
+func Load(certPEM, keyPEM []byte) (*CA, error) {
+	all, err := cert.ParseCertsPEM(certPEM)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of a CA: %w", err)
+	}
+	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("read the private key of the CA %s: %w", all[0].Subject.CommonName, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the private key of the CA %s cannot sign", all[0].Subject.CommonName)
+	}
+	return &CA{cert: all[0], key: signer}, nil
+}
+
 // PEM returns the CA's certificate: what a verifier needs.
 func (ca *CA) PEM() []byte { return encode(ca.cert) }
 

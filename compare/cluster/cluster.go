@@ -50,5 +50,6 @@ const (
 // The words that select a provider.
 const (
 	KindEmbedded = "embedded"
+	KindKind     = "kind"
 	KindExisting = "existing"
 )

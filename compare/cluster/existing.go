@@ -39,7 +39,7 @@ type Existing struct {
 	group   *process.Group
 	options ExistingOptions
 
-	etcd   *envtest.Etcd
+	etcd   hostEtcd
 	config *rest.Config
 }
 
@@ -48,7 +48,7 @@ var _ Provider = &Existing{}
 // NewExisting returns the cluster that options describe. What runs on this host
 // for its sake belongs to group.
 func NewExisting(group *process.Group, options ExistingOptions) *Existing {
-	return &Existing{group: group, options: options}
+	return &Existing{group: group, options: options, etcd: hostEtcd{group: group}}
 }
 
 // Kind is "existing".
@@ -149,24 +149,44 @@ func (*Existing) WaitForControlPlane(context.Context, klient.Client) error { ret
 
 // Etcd starts an etcd on this host: a cluster's own is nobody else's business.
 // The two implementations then write to different ones, which a report must say.
-func (x *Existing) Etcd(ctx context.Context) ([]string, error) {
-	if x.etcd == nil {
+func (x *Existing) Etcd(ctx context.Context) ([]string, error) { return x.etcd.start(ctx) }
+
+// hostEtcd is an etcd on this host, for aggregated servers beside a cluster that has
+// one of its own.
+type hostEtcd struct {
+	group *process.Group
+	etcd  *envtest.Etcd
+}
+
+// start starts it, unless it runs, and returns its URL.
+func (h *hostEtcd) start(ctx context.Context) ([]string, error) {
+	if h.etcd == nil {
 		path, err := Binary(processEtcd)
 		if err != nil {
 			return nil, err
 		}
-		etcd, err := configureEtcd(x.group, path)
+		etcd, err := configureEtcd(h.group, path)
 		if err != nil {
 			return nil, err
 		}
-		release := x.group.KillOn(ctx)
+		release := h.group.KillOn(ctx)
 		defer release()
 		if err := etcd.Start(); err != nil {
-			return nil, fmt.Errorf("start etcd: %w; it said last:\n%s", err, x.group.LogTail(processEtcd, 3))
+			return nil, fmt.Errorf("start etcd: %w; it said last:\n%s", err, h.group.LogTail(processEtcd, 3))
 		}
-		x.etcd = etcd
+		h.etcd = etcd
 	}
-	return []string{x.etcd.URL.String()}, nil
+	return []string{h.etcd.URL.String()}, nil
+}
+
+// stop ends it if it runs.
+func (h *hostEtcd) stop() error {
+	if h.etcd == nil {
+		return nil
+	}
+	err := h.etcd.Stop()
+	h.etcd = nil
+	return err
 }
 
 // Address is what the options say, or else the address from which this host
@@ -201,14 +221,7 @@ func (x *Existing) User(ctx context.Context, name string) (*rest.Config, Credent
 func (x *Existing) ExportLogs(_ context.Context, dest string) error { return x.group.CopyLogs(dest) }
 
 // Destroy ends what runs on this host. The cluster stays.
-func (x *Existing) Destroy(context.Context) error {
-	if x.etcd == nil {
-		return nil
-	}
-	err := x.etcd.Stop()
-	x.etcd = nil
-	return err
-}
+func (x *Existing) Destroy(context.Context) error { return x.etcd.stop() }
 
 // localAddress returns the address of this host from which it reaches the server
 // at rawURL, and localhost if there is no route.

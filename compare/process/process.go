@@ -50,6 +50,7 @@ for i in 1 2 3; do
 	sleep 1
 done
 signal "$1" -KILL
+[ ! -f "$1/last-will" ] || . "$1/last-will"
 rm -rf "$1"
 `
 
@@ -61,7 +62,7 @@ func NewGroup(dir string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := removeStale(dir); err != nil {
+	if err := Vacate(dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -100,6 +101,20 @@ func (e InUseError) Error() string {
 	return fmt.Sprintf("%s is in use by process %d", e.Dir, e.PID)
 }
 
+// LastWill sets what the tether runs when the owner goes away without having closed
+// the group: commands of the shell that end what is not a program of the group, such
+// as containers. An empty script takes it back.
+func (g *Group) LastWill(script string) error {
+	path := g.Path("last-will")
+	if script == "" {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return os.WriteFile(path, []byte(script+"\n"), 0o600)
+}
+
 // Owner returns the process id of the process whose group owns dir, and 0 if
 // there is none.
 func Owner(dir string) (int, error) {
@@ -121,8 +136,9 @@ func Owner(dir string) (int, error) {
 	return pid, nil
 }
 
-// removeStale removes what a dead group left in dir, and nothing else.
-func removeStale(dir string) error {
+// Vacate removes what a dead group left in dir, and nothing else. It is an error if
+// something else is there, an [InUseError] if the group's owner lives.
+func Vacate(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil

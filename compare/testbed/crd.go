@@ -146,21 +146,9 @@ func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error 
 // guard installs the policies and webhook configurations of the set-up, and waits
 // until they are in force.
 func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) error {
-	var objects []client.Object
-	if setup.Policies {
-		policies, err := decode(ctx, manifests.Policies(api.CRDGroup))
-		if err != nil {
-			return err
-		}
-		objects = append(objects, policies...)
-	}
-	client := admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()}
-	options := webhook.Options{Group: api.CRDGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
-	if mutating := webhook.MutatingWebhookConfiguration(client, options); mutating != nil {
-		objects = append(objects, mutating)
-	}
-	if validating := webhook.ValidatingWebhookConfiguration(client, options); validating != nil {
-		objects = append(objects, validating)
+	objects, err := guards(ctx, setup, admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
+	if err != nil {
+		return err
 	}
 	if err := t.install(ctx, objects...); err != nil {
 		return err
@@ -169,6 +157,27 @@ func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) er
 		return nil
 	}
 	return t.waitForGuards(ctx)
+}
+
+// guards returns the policies and webhook configurations of the set-up. where is where
+// the webhooks are.
+func guards(ctx context.Context, setup CRDSetup, where admissionregistrationv1.WebhookClientConfig) ([]client.Object, error) {
+	var objects []client.Object
+	if setup.Policies {
+		policies, err := decode(ctx, manifests.Policies(api.CRDGroup))
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, policies...)
+	}
+	options := webhook.Options{Group: api.CRDGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
+	if mutating := webhook.MutatingWebhookConfiguration(where, options); mutating != nil {
+		objects = append(objects, mutating)
+	}
+	if validating := webhook.ValidatingWebhookConfiguration(where, options); validating != nil {
+		objects = append(objects, validating)
+	}
+	return objects, nil
 }
 
 // waitForGuards waits until the policies and webhooks are in force. The

@@ -32,6 +32,9 @@ import (
 // fieldManager owns the fields of what a testbed installs.
 const fieldManager = "portrule-lab"
 
+// The label of everything that a testbed installs.
+const partOf, partOfLab = "app.kubernetes.io/part-of", "portrule-lab"
+
 // pollInterval is how often a condition is looked at. It bounds the error of
 // Timings.
 const pollInterval = 20 * time.Millisecond
@@ -47,7 +50,7 @@ func newScheme() (*runtime.Scheme, error) {
 // uninstall. What exists is left as it is.
 func (t *Testbed) install(ctx context.Context, objects ...client.Object) error {
 	for _, object := range objects {
-		labels := map[string]string{"app.kubernetes.io/part-of": "portrule-lab"}
+		labels := map[string]string{partOf: partOfLab}
 		for key, value := range object.GetLabels() {
 			labels[key] = value
 		}

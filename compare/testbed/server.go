@@ -108,7 +108,12 @@ func (t *Testbed) register(ctx context.Context, server *Server, registrations []
 	return err
 }
 
-// Peer is a server whose group the cluster serves, and that can be taken away again.
+// HasPeers is whether a further server can be started beside the aggregated one: not if
+// that is the cluster's own.
+func (t *Testbed) HasPeers() bool { return t.server != nil || t.kind != nil }
+
+// Peer is a server whose group the cluster serves, and that can be taken away again. It
+// has no Server if it runs in the cluster.
 type Peer struct {
 	*Server
 	testbed *Testbed
@@ -139,6 +144,9 @@ func (t *Testbed) ServePeer(ctx context.Context, name, group string, flags ...st
 		return nil, err
 	}
 	t.allow(group, portRules...)
+	if t.kind != nil {
+		return t.servePeerInCluster(ctx, name, registrations[0], append(flags, "--group="+group)...)
+	}
 	return t.servePeer(ctx, processServer, name, api.Resource, registrations[0], override(t.serverFlags, append(flags, "--group="+group))...)
 }
 
@@ -161,6 +169,9 @@ func (p *Peer) Remove(ctx context.Context) error {
 		if err := p.testbed.client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("remove %s: %w", p.testbed.describe(object), err)
 		}
+	}
+	if p.Server == nil {
+		return nil
 	}
 	return p.Stop()
 }

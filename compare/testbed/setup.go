@@ -12,6 +12,8 @@ type Setup struct {
 	// write for each rule that comes or goes: to compare it with a CRD that has no R4
 	// either.
 	SharedEndpoints bool
+	// Controller runs portrule-controller against both groups, in clusters that run Pods.
+	Controller bool
 }
 
 // Alike returns the set-up in which the aggregated server has R4 if and only if the

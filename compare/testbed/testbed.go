@@ -2,7 +2,8 @@
 // waits until they serve.
 //
 // [Start] is the entry. install.go says what the cluster is told, server.go runs
-// the aggregated server as a process of this host, crd.go the CRD's webhooks.
+// the aggregated server as a process of this host, crd.go the CRD's webhooks;
+// incluster.go runs both as Pods, in clusters that have nodes.
 package testbed
 
 import (
@@ -44,8 +45,12 @@ type Testbed struct {
 	// Ready says how long the parts took.
 	Ready Timings
 
-	provider  cluster.Provider
-	group     *process.Group
+	provider cluster.Provider
+	group    *process.Group
+	// kind is the provider if it has nodes, which run the images by the names of the
+	// manifests; else nil.
+	kind      *cluster.Kind
+	images    map[string]string
 	client    client.Client
 	clientset kubernetes.Interface
 	// server is the aggregated server that the APIServices lead to, unless the cluster
@@ -71,8 +76,21 @@ type Testbed struct {
 type Timings struct {
 	// ControlPlane is the time from nothing to a kube-apiserver that serves.
 	ControlPlane time.Duration
+	// Images is the time to bring the images of the programs to the nodes, 0 where there
+	// are none.
+	Images time.Duration
 	// Implementations is the time from then until both groups are served.
 	Implementations time.Duration
+}
+
+// String says it in a line.
+func (t Timings) String() string {
+	images := ""
+	if t.Images > 0 {
+		images = fmt.Sprintf("images in the nodes %.1f s later, ", t.Images.Seconds())
+	}
+	return fmt.Sprintf("control plane ready after %.1f s, %sboth implementations %.1f s later",
+		t.ControlPlane.Seconds(), images, t.Implementations.Seconds())
 }
 
 // Start creates the provider's cluster, installs both implementations, and waits
@@ -106,8 +124,6 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 	}
 	t.Ready.ControlPlane = time.Since(begin)
 
-	begin = time.Now()
-	say("installing both implementations")
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -123,6 +139,15 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 		return nil, fmt.Errorf("ask for the version of the kube-apiserver: %w", err)
 	}
 	t.Kubernetes = version.GitVersion
+	if kind, ok := provider.(*cluster.Kind); ok {
+		t.kind = kind
+		if err := t.serveInCluster(ctx, setup, say); err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
+	begin = time.Now()
+	say("installing both implementations")
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error { return t.serveCRD(workCtx, setup.CRD) })
 	work.Go(func() error { return t.serveAggregated(workCtx, setup) })

@@ -3,10 +3,16 @@
 //
 //   - crd/ is generated from the markers in api/: run make generate;
 //   - policy/ states R5 and R6 of the contract without a webhook;
-//   - rbac/ is the service account of portrule-controller.
+//   - rbac/ is the service account of portrule-controller;
+//   - controller/ runs it, and is where the kube-apiserver finds its webhooks;
+//   - webhook/ says when to call them, generated from package webhook.
 //
-// The configurations of the webhooks are made by package webhook: they differ
-// from cluster to cluster in where the webhooks are and whom they trust.
+// kubectl apply -k takes them all. An installer takes, in this order, [Namespace],
+// [RBAC], [Controller] if the controller is to run in the cluster,
+// [CustomResourceDefinition] with a conversion, [Policies], and the configurations of
+// the webhooks. Those, and the conversion, are made by package webhook: they differ
+// from cluster to cluster in where the webhooks are and whom they trust. What the
+// Secret in Controller holds at first is made by package certificates.
 package manifests
 
 import (
@@ -31,14 +37,27 @@ var (
 	// Namespace is namespace.yaml.
 	//go:embed namespace.yaml
 	Namespace []byte
+
+	//go:embed controller/deployment.yaml
+	deployment []byte
+	//go:embed controller/service.yaml
+	service []byte
+	// Controller is deployment.yaml and service.yaml: the Secret of the webhooks'
+	// certificate, the Deployment of portrule-controller, the Service of its webhooks
+	// and a PodDisruptionBudget, in the order in which to apply them. The Secret is
+	// empty: an installer that fills it spares the first start the wait for kubelet.
+	Controller = bytes.Join([][]byte{deployment, service}, []byte("---\n"))
 )
 
 // The names in the manifests.
 const (
 	// SystemNamespace is where portrule-controller's service account is.
 	SystemNamespace = "portrule-system"
-	// Name is the name of the service account and of the webhooks' Service.
+	// Name is the name of the service account, of the Deployment and of the webhooks'
+	// Service.
 	Name = "portrule-controller"
+	// Secret is the name of the Secret that holds the webhooks' certificate.
+	Secret = Name + "-certs"
 )
 
 // CustomResourceDefinition returns the CRD of PortRule, to be served under group.

@@ -85,10 +85,7 @@ func (v *validator) checkPort(ctx context.Context, namespace string, rule *v2.Po
 	if err := v.reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
 		return nil, fmt.Errorf("read which ports namespace %q allows: %w", namespace, err)
 	}
-	if forbidden := v2.ValidateAllowedPort(rule, &ns); forbidden != nil {
-		return field.ErrorList{forbidden}, nil
-	}
-	return nil, nil
+	return v2.ValidateAllowedPort(rule, &ns), nil
 }
 
 // holder is R4: it returns another rule of the namespace with the same endpoint, or

@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
 	"k8s.io/client-go/informers"
@@ -89,11 +88,10 @@ func (p *plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 	if err != nil {
 		return err
 	}
-	invalid := v2.ValidateAllowedPort(rule, namespace)
-	if invalid == nil {
+	errs := v2.ValidateAllowedPort(rule, namespace)
+	if len(errs) == 0 {
 		return nil
 	}
-	errs := field.ErrorList{invalid}
 	if a.GetKind().Version == v1.Version {
 		errs = v1.Translate(errs)
 	}
