@@ -250,7 +250,7 @@ func upOnKind(ctx context.Context, flags upFlags, show *progress.Progress) (err 
 	if err := kind.Keep(); err != nil {
 		return err
 	}
-	show.Step("portrules/probe may dial host portrule-apiserver.portrule-system.svc port 443, where the server listens")
+	show.Step("portrules/probe may dial host portrule-apiserver.portrule-system.svc.cluster.local port 443, where the server listens")
 	if flags.auditLog {
 		show.Step("the audit log is " + cluster.AuditLogPath + " in the container " + flags.cluster.name + "-control-plane")
 	}

@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/e2e-framework/support"
+
+	"portrule.example/lab/compare/certs"
 )
 
 // Provider is a control plane.
@@ -36,7 +38,15 @@ type Provider interface {
 	// User returns the client configuration of a user who has no rights yet, and
 	// how that user is authenticated.
 	User(ctx context.Context, name string) (*rest.Config, Credential, error)
+
+	// CA returns one of the control plane's own CAs, with its private key: [FrontProxyCA]
+	// everywhere but in clusters that are somebody else's, and others on kind.
+	CA(name string) (*certs.CA, error)
 }
+
+// FrontProxyCA signs the certificate by which aggregated servers know the
+// kube-apiserver.
+const FrontProxyCA = "front-proxy-ca"
 
 // Credential says by which authenticator of the kube-apiserver a user is known.
 type Credential string

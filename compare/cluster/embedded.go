@@ -62,6 +62,8 @@ type Embedded struct {
 	plane      *envtest.ControlPlane
 	config     *rest.Config
 	kubeconfig string
+	// frontProxyCA is nil if the aggregation layer is off.
+	frontProxyCA *certs.CA
 }
 
 var _ Provider = &Embedded{}
@@ -166,7 +168,7 @@ func (e *Embedded) configure() (*envtest.ControlPlane, error) {
 	}
 	server.Out, server.Err = log, log
 	if !e.options.WithoutAggregation {
-		if err := aggregate(server); err != nil {
+		if e.frontProxyCA, err = aggregate(server); err != nil {
 			return nil, err
 		}
 	}
@@ -196,14 +198,14 @@ rules:
 // aggregate turns the aggregation layer on: the kube-apiserver gets the client
 // certificate by which aggregated servers know it, and publishes the CA that
 // signed it in the ConfigMap extension-apiserver-authentication.
-func aggregate(server *envtest.APIServer) error {
-	ca, err := certs.NewCA("front-proxy-ca")
+func aggregate(server *envtest.APIServer) (*certs.CA, error) {
+	ca, err := certs.NewCA(FrontProxyCA)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	client, err := ca.Client(frontProxyName)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	path := func(name string) string { return filepath.Join(server.CertDir, name) }
 	for name, data := range map[string][]byte{
@@ -212,7 +214,7 @@ func aggregate(server *envtest.APIServer) error {
 		"front-proxy-client.key": client.Key,
 	} {
 		if err := os.WriteFile(path(name), data, 0o600); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	server.Configure().
@@ -224,7 +226,7 @@ func aggregate(server *envtest.APIServer) error {
 		Set("requestheader-extra-headers-prefix", "X-Remote-Extra-").
 		Set("proxy-client-cert-file", path("front-proxy-client.crt")).
 		Set("proxy-client-key-file", path("front-proxy-client.key"))
-	return nil
+	return ca, nil
 }
 
 // configureEtcd makes an etcd that keeps its data in the group's directory.
@@ -337,6 +339,14 @@ func (e *Embedded) User(_ context.Context, name string) (*rest.Config, Credentia
 		return nil, "", fmt.Errorf("make a certificate for %s: %w", name, err)
 	}
 	return user.Config(), ClientCertificate, nil
+}
+
+// CA returns the front-proxy CA.
+func (e *Embedded) CA(name string) (*certs.CA, error) {
+	if name != FrontProxyCA || e.frontProxyCA == nil {
+		return nil, fmt.Errorf("the embedded control plane has no CA %q", name)
+	}
+	return e.frontProxyCA, nil
 }
 
 // ExportLogs copies the logs of the processes to the directory dest.

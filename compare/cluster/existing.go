@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/e2e-framework/klient"
 	"sigs.k8s.io/e2e-framework/support"
 
+	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/process"
 )
 
@@ -215,6 +216,11 @@ func (x *Existing) User(ctx context.Context, name string) (*rest.Config, Credent
 	}
 	config, err := ServiceAccount(ctx, client, x.config, userNamespace, name)
 	return config, ServiceAccountToken, err
+}
+
+// CA is refused: the private keys of an existing cluster are its administrators'.
+func (*Existing) CA(name string) (*certs.CA, error) {
+	return nil, fmt.Errorf("the private key of %q in an existing cluster is its administrators'", name)
 }
 
 // ExportLogs copies the logs of what runs on this host to the directory dest.

@@ -405,8 +405,8 @@ func (k *Kind) MakeDirectory(path string, user int64) error {
 }
 
 // CA returns one of the CAs of the cluster, which kubeadm keeps beside the
-// kube-apiserver: "ca" signs users and the kube-apiserver itself, "front-proxy-ca" the
-// certificate by which aggregated servers know the kube-apiserver.
+// kube-apiserver: [FrontProxyCA], and "ca", which signs users and the kube-apiserver's
+// own serving certificate.
 func (k *Kind) CA(name string) (*certs.CA, error) {
 	node, err := k.node()
 	if err != nil {

@@ -9,13 +9,18 @@ import (
 	"sigs.k8s.io/e2e-framework/pkg/features"
 )
 
+// article is the manifest that people know, of a group.
+func article(group string) string {
+	return "apiVersion: " + group + "/v1\nkind: PortRule\nmetadata: {name: portrule-example}\n" +
+		"spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}\n"
+}
+
 // The manifest that people know, misspelling included, works on both groups.
 func TestArticle(t *testing.T) {
 	var all []features.Feature
 	for impl, group := range groups {
 		var namespace string
-		manifest := "apiVersion: " + group + "/v1\nkind: PortRule\nmetadata: {name: portrule-example}\n" +
-			"spec: {name: nginx, host: 10.0.0.3, port: 80, isPremanent: true}\n"
+		manifest := article(group)
 		all = append(all, features.New("the article's manifest").WithLabel("area", "contract").WithLabel("impl", impl).
 			WithSetup("namespace", func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
 				namespace = newNamespace(t)
