@@ -178,6 +178,9 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	if err := describeEnvironment(&result.Environment, bed, flags, started); err != nil {
 		return errors.Join(runErr, err)
 	}
+	if warning := differ(result.Environment.Kubernetes, result.Environment.Libraries); warning != "" {
+		result.Warnings = append(result.Warnings, warning)
+	}
 	if runErr != nil {
 		result.Warnings = append(result.Warnings, "the run did not finish: "+runErr.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
@@ -12,6 +13,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 
 	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/testbed"
 )
 
@@ -22,6 +24,9 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.Started = started.UTC().Truncate(time.Second)
 	e.Cluster = flags.cluster.kind
 	e.Kubernetes = bed.Kubernetes
+	if e.Cluster == cluster.KindKind {
+		e.NodeImage = cluster.NodeImage()
+	}
 	e.CRD = "schema" + flags.setup.Suffix()
 	e.UniqueEndpoints = !testbed.Alike(flags.setup).SharedEndpoints
 	e.Go = runtime.Version()
@@ -31,6 +36,9 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.ReadySeconds = map[string]float64{
 		"controlPlane":    bed.Ready.ControlPlane.Seconds(),
 		"implementations": bed.Ready.Implementations.Seconds(),
+	}
+	if bed.Ready.Images > 0 {
+		e.ReadySeconds["images"] = bed.Ready.Images.Seconds()
 	}
 	var err error
 	if e.Kernel, err = host.KernelVersion(); err != nil {
@@ -45,6 +53,15 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	}
 	e.Memory = memory.Total
 	return nil
+}
+
+// differ is a warning if the kube-apiserver, such as v1.36.4, and the libraries of the
+// aggregated server, such as v0.36.3, are not of one release; else it is empty.
+func differ(kubernetes, libraries string) string {
+	if strings.TrimPrefix(kubernetes, "v1.") == strings.TrimPrefix(libraries, "v0.") {
+		return ""
+	}
+	return fmt.Sprintf("the kube-apiserver is %s and the libraries of the aggregated server are %s: a difference may be one between releases", kubernetes, libraries)
 }
 
 // buildInfo returns the commit that this program was built from and the version

@@ -30,6 +30,8 @@ type Environment struct {
 	// Cluster is the provider; Kubernetes the version of its kube-apiserver.
 	Cluster    string `json:"cluster"`
 	Kubernetes string `json:"kubernetes"`
+	// NodeImage is the image of a kind cluster's node.
+	NodeImage string `json:"nodeImage,omitempty"`
 	// Libraries is the version of k8s.io/apiserver in the aggregated server.
 	Libraries string `json:"libraries"`
 	Go        string `json:"go"`
@@ -50,7 +52,8 @@ type Environment struct {
 	UniqueEndpoints bool `json:"uniqueEndpoints"`
 	// ObjectBytes is the size of an object as JSON, by implementation.
 	ObjectBytes map[string]int `json:"objectBytes,omitempty"`
-	// ReadySeconds is how long parts took to serve: controlPlane, implementations.
+	// ReadySeconds is how long parts took to serve: controlPlane, implementations, and on
+	// kind images.
 	ReadySeconds map[string]float64 `json:"readySeconds"`
 }
 

@@ -317,6 +317,16 @@ func (k *Kind) WaitForControlPlane(ctx context.Context, client klient.Client) er
 	return err
 }
 
+// Others returns the names of the other kind clusters of this host, which share its
+// cores.
+func (k *Kind) Others() ([]string, error) {
+	clusters, err := k.kind.List()
+	if err != nil {
+		return nil, explainKind(err, k.engine)
+	}
+	return slices.DeleteFunc(clusters, func(name string) bool { return name == k.name }), nil
+}
+
 // node returns the node of the control plane.
 func (k *Kind) node() (nodes.Node, error) {
 	all, err := k.kind.ListInternalNodes(k.name)

@@ -69,7 +69,7 @@ func TestInCluster(t *testing.T) {
 			mustKubectl(t, strings.NewReplacer("portrule-example", "itself", "10.0.0.3", aggregatedmanifests.Name+"."+aggregatedmanifests.Namespace+".svc.cluster.local", "port: 80", "port: 443").Replace(article(api.Group)),
 				"apply", "-n", namespace, "-f", "-")
 			rule = strings.Replace(rule, "portrule-example", "itself", 1)
-			if got := mustKubectl(t, "", "get", "--raw", rule+"probe?count=1"); !strings.Contains(got, `"open"`) {
+			if got := mustKubectl(t, "", "get", "--raw", rule+"probe?count=1"); !strings.Contains(got, `"result":"connected"`) {
 				t.Errorf("probe of the server's own Service says\n%s", got)
 			}
 			return ctx

@@ -59,10 +59,17 @@ func (t *Testbed) serveInCluster(ctx context.Context, setup Setup, say func(step
 	begin = time.Now()
 	say("installing both implementations")
 	t.warn("the aggregated server keeps its objects in an etcd of its own, the CRD's are in that of the cluster: both are on the disk of the one node")
+	others, err := t.kind.Others()
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		t.warn("other kind clusters share this machine (" + strings.Join(others, ", ") + "): delete them for steadier figures")
+	}
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error { return t.deployCRD(workCtx, setup) })
 	work.Go(func() error { return t.deployAggregated(workCtx, setup) })
-	err := work.Wait()
+	err = work.Wait()
 	t.Ready.Implementations = time.Since(begin)
 	return err
 }
