@@ -15,6 +15,7 @@ CLUSTER ?= auto
 SUITE ?=
 QUICK ?=
 OUT ?=
+RUN ?=
 CRD ?=
 # more flags for the program, see bin/compare bench --help
 ARGS ?=
@@ -50,6 +51,10 @@ SAMPLE := bin/sample-apiserver
 .PHONY: bench
 bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,peers, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
 	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+
+.PHONY: parity
+parity: build ## Put one table of cases to both, and print where they agree: RUN=id,area, CLUSTER=auto|embedded|kind, OUT=dir
+	@bin/compare parity --cluster '$(CLUSTER)' $(if $(RUN),--run '$(RUN)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: up
 up: build ## Start a control plane with both implementations: CLUSTER=auto|embedded|kind, CRD=...

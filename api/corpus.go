@@ -2,12 +2,15 @@
 //
 // The packages below it hold the types by version, with their defaulting and
 // validation. This one has the cases of testdata/, by which every implementation
-// is judged: the Go validation, the CRD's schema and the aggregated server.
+// is judged: the Go validation, the CRD's schema and the aggregated server. [Rules]
+// are specs, changes among them; [Manifests] are whole manifests.
 package api
 
 import (
-	_ "embed"
+	"bytes"
+	"embed"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -79,4 +82,176 @@ func Rules() ([]Case, error) {
 		return nil, fmt.Errorf("read rules.yaml: %w", err)
 	}
 	return cases, nil
+}
+
+//go:embed testdata/valid testdata/invalid
+var manifests embed.FS
+
+// Manifest is a PortRule as a user would write it, and what becomes of it when it is
+// created.
+type Manifest struct {
+	// Name is that of the file, and of the rule unless the case is about its name.
+	Name string
+	// Shows is what the manifest is about.
+	Shows string
+	// Data is the manifest in YAML, of the group [Group] and of Version.
+	Data    []byte
+	Version string
+	// Namespace is one of [ManifestNamespaces], empty for any that has no rules.
+	Namespace string
+	// Rule is the rule of the contract that the manifest belongs to, such as R1; empty
+	// for what every kind has in common.
+	Rule string
+	// Verdict is what each implementation says that Differs does not name.
+	Verdict
+	// Strict is what strict decoding, for which kubectl asks, says about the manifest in
+	// parts: unknown and duplicate fields. It then refuses what Verdict accepts.
+	Strict []string
+	// Differs has the verdicts that are known to differ, by the implementation and its
+	// set-up: crd+schema, crd+policies, crd+webhooks, crd+reservation, aggregated; crd is
+	// all of the CRD's.
+	Differs map[string]Verdict
+}
+
+// Verdict is what becomes of a manifest.
+type Verdict struct {
+	Valid bool
+	// Invalid has the paths of the fields that are refused, sorted. The path "." stands
+	// for a manifest of which nothing is looked at. It is empty where no field is named.
+	Invalid []string
+	// Why is the reason for a verdict that differs.
+	Why string
+}
+
+// The namespaces that manifests name.
+const (
+	// Guarded allows some ports, and the annotation of Malformed says nothing of use.
+	Guarded   = "allows-443-and-8000-9000"
+	Malformed = "allows-nobody-knows-what"
+	// Occupied has a rule towards tcp, 10.0.0.3, 80.
+	Occupied = "has-a-rule"
+)
+
+// ManifestNamespaces are the namespaces that manifests name, with their annotations.
+var ManifestNamespaces = map[string]map[string]string{
+	Guarded:   {AllowedPorts: "8000-9000,443"},
+	Malformed: {AllowedPorts: "http"},
+	Occupied:  nil,
+}
+
+// For returns the verdict of an implementation in a set-up, such as crd+policies.
+func (m Manifest) For(setup string) Verdict {
+	impl, _, _ := strings.Cut(setup, "+")
+	for _, name := range []string{setup, impl} {
+		if verdict, ok := m.Differs[name]; ok {
+			return verdict
+		}
+	}
+	return m.Verdict
+}
+
+// InGroup returns the manifest for an implementation that serves another group.
+func (m Manifest) InGroup(group string) []byte {
+	return bytes.Replace(m.Data, []byte(Group+"/v"), []byte(group+"/v"), 1)
+}
+
+// Manifests returns the manifests of testdata/valid and testdata/invalid. Each begins
+// with comments, of which the first says what it shows. The others are, each where it
+// applies:
+//
+//	# rule: R1
+//	# invalid: spec.endpoint.host, spec.endpoint.port
+//	# strict: unknown field "spec.colour"
+//	# differs: crd+schema, crd+policies: accepted: they do not see other objects
+//	# differs: aggregated: refused spec.endpoint.port: a reason
+func Manifests() ([]Manifest, error) {
+	var all []Manifest
+	for _, dir := range []string{"testdata/valid", "testdata/invalid"} {
+		entries, err := manifests.ReadDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			file := path.Join(dir, entry.Name())
+			data, err := manifests.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			m := Manifest{Name: strings.TrimSuffix(entry.Name(), ".yaml"), Data: data, Verdict: Verdict{Valid: path.Base(dir) == "valid"}}
+			if err := m.readHeader(); err != nil {
+				return nil, fmt.Errorf("read the comments of %s: %w", file, err)
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+func (m *Manifest) readHeader() error {
+	m.Differs = map[string]Verdict{}
+	if _, version, ok := bytes.Cut(m.Data, []byte(Group+"/v")); ok {
+		m.Version = "v" + string(version[:1])
+	}
+	for namespace := range ManifestNamespaces {
+		if bytes.Contains(m.Data, []byte("\n  namespace: "+namespace+"\n")) {
+			m.Namespace = namespace
+		}
+	}
+	for line := range strings.Lines(string(m.Data)) {
+		comment, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
+		if !ok {
+			break
+		}
+		if m.Shows == "" {
+			m.Shows = comment
+			continue
+		}
+		key, value, _ := strings.Cut(comment, ": ")
+		switch key {
+		case "rule":
+			m.Rule = value
+		case "invalid":
+			m.Invalid = strings.Split(value, ", ")
+		case "strict":
+			m.Strict = append(m.Strict, value)
+		case "differs":
+			if err := m.readDifference(value); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%q is none of rule, invalid, strict and differs", key)
+		}
+	}
+	switch {
+	case m.Shows == "":
+		return fmt.Errorf("the first line does not say what it shows")
+	case m.Valid != (len(m.Invalid) == 0):
+		return fmt.Errorf("invalid: lists the fields that are refused, in testdata/invalid and only there")
+	case !slices.IsSorted(m.Invalid):
+		return fmt.Errorf("the fields %v are not sorted", m.Invalid)
+	}
+	return nil
+}
+
+// readDifference reads "crd+schema, crd+policies: refused spec.port: why".
+func (m *Manifest) readDifference(text string) error {
+	parts := strings.SplitN(text, ": ", 3)
+	if len(parts) != 3 {
+		return fmt.Errorf("%q: want the set-ups, the verdict and the reason, with a colon between", text)
+	}
+	verdict := Verdict{Why: parts[2]}
+	switch word, fields, _ := strings.Cut(parts[1], " "); word {
+	case "accepted":
+		verdict.Valid = true
+	case "refused":
+		if fields != "" {
+			verdict.Invalid = strings.Split(fields, ", ")
+		}
+	default:
+		return fmt.Errorf("%q is neither accepted nor refused", word)
+	}
+	for _, setup := range strings.Split(parts[0], ", ") {
+		m.Differs[setup] = verdict
+	}
+	return nil
 }

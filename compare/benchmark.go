@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -152,11 +151,7 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 		return usagef("the suite %s starts and weighs processes of this host: it goes with --cluster %s", bench.Peers.Name, cluster.KindEmbedded)
 	}
 
-	dir, err := os.MkdirTemp("", "portrule-bench-")
-	if err != nil {
-		return err
-	}
-	group, err := process.NewGroup(dir)
+	group, err := process.NewTemporaryGroup("portrule-bench")
 	if err != nil {
 		return err
 	}

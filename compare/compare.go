@@ -54,7 +54,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand())
+	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand(), parityCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	}

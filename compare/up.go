@@ -226,11 +226,7 @@ func upOnKind(ctx context.Context, flags upFlags, show *progress.Progress) (err 
 	if err != nil {
 		return err
 	}
-	temporary, err := os.MkdirTemp("", "portrule-up-")
-	if err != nil {
-		return err
-	}
-	group, err := process.NewGroup(temporary)
+	group, err := process.NewTemporaryGroup("portrule-up")
 	if err != nil {
 		return err
 	}
@@ -344,11 +340,7 @@ func downOnKind(flags upFlags, stderr io.Writer) (err error) {
 		fmt.Fprintln(stderr, "no lab is up")
 		return nil
 	}
-	temporary, err := os.MkdirTemp("", "portrule-down-")
-	if err != nil {
-		return err
-	}
-	group, err := process.NewGroup(temporary)
+	group, err := process.NewTemporaryGroup("portrule-down")
 	if err != nil {
 		return err
 	}

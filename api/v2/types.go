@@ -74,6 +74,7 @@ type PortRuleSpec struct {
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty" protobuf:"varint,4,opt,name=timeoutSeconds"`
 
 	// replicas is the number of nodes that should carry the rule, 0 to 100. Absent

@@ -65,9 +65,12 @@ func ValidateUpdate(rule, old *PortRule) field.ErrorList {
 }
 
 // ValidateStatus says what is wrong with the status of a rule: its conditions are
-// those that every kind has.
+// those that every kind has, and there is no negative number of nodes, which a CRD
+// with a scale refuses too.
 func ValidateStatus(rule *PortRule) field.ErrorList {
-	return metav1validation.ValidateConditions(rule.Status.Conditions, field.NewPath("status", "conditions"))
+	path := field.NewPath("status")
+	errs := metav1validation.ValidateConditions(rule.Status.Conditions, path.Child("conditions"))
+	return append(errs, apivalidation.ValidateNonnegativeField(int64(rule.Status.Replicas), path.Child("replicas"))...)
 }
 
 // ValidateAllowedPort checks the port of a new rule (R5): the annotation

@@ -349,6 +349,15 @@ func (e *Embedded) CA(name string) (*certs.CA, error) {
 	return e.frontProxyCA, nil
 }
 
+// AuditLog returns what the kube-apiserver has written there so far, an entry a line. The
+// last line may be cut off.
+func (e *Embedded) AuditLog(context.Context) ([]byte, error) {
+	if !e.options.AuditLog {
+		return nil, errors.New("the embedded control plane was started without EmbeddedOptions.AuditLog")
+	}
+	return os.ReadFile(e.group.Path("audit.log"))
+}
+
 // ExportLogs copies the logs of the processes to the directory dest.
 func (e *Embedded) ExportLogs(_ context.Context, dest string) error {
 	return e.group.CopyLogs(dest)

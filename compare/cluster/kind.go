@@ -462,6 +462,23 @@ func (k *Kind) User(ctx context.Context, name string) (*rest.Config, Credential,
 	return config, ClientCertificate, err
 }
 
+// AuditLog returns what the kube-apiserver has written there so far, an entry a line. The
+// last line may be cut off.
+func (k *Kind) AuditLog(ctx context.Context) ([]byte, error) {
+	if !k.options.AuditLog {
+		return nil, fmt.Errorf("the kind cluster %q was started without KindOptions.AuditLog", k.name)
+	}
+	node, err := k.node()
+	if err != nil {
+		return nil, err
+	}
+	log, err := kindexec.Output(node.CommandContext(ctx, "cat", AuditLogPath))
+	if err != nil {
+		return nil, fmt.Errorf("read %s in %s: %w", AuditLogPath, node, explainKind(err, k.engine))
+	}
+	return log, nil
+}
+
 // ExportLogs copies to the directory dest the logs of the cluster, its Pods and its
 // node, and those of the processes of this host.
 func (k *Kind) ExportLogs(_ context.Context, dest string) error {

@@ -64,11 +64,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	dir, err := os.MkdirTemp("", "portrule-e2e-")
-	if err == nil {
-		group, err = process.NewGroup(dir)
-	}
-	if err != nil {
+	if group, err = process.NewTemporaryGroup("portrule-e2e"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

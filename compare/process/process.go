@@ -90,6 +90,15 @@ func NewGroup(dir string) (*Group, error) {
 	return g, nil
 }
 
+// NewTemporaryGroup makes a group that owns a new directory for temporary files.
+func NewTemporaryGroup(name string) (*Group, error) {
+	dir, err := os.MkdirTemp("", name+"-")
+	if err != nil {
+		return nil, err
+	}
+	return NewGroup(dir)
+}
+
 // InUseError says that the group of a directory lives.
 type InUseError struct {
 	Dir string

@@ -21,14 +21,17 @@ import (
 	"portrule.example/lab/compare/bench"
 )
 
-// resultFile is the file whose presence says that a directory holds a run.
-const resultFile = "result.json"
+// resultFile is the file whose presence says that a directory holds a run; matrixFile
+// says so of a run of the contract.
+const resultFile, matrixFile = "result.json", "parity.json"
 
 // Prepare makes the directory of a run, so that a run which could not be written
 // does not begin. It refuses a directory that holds one already.
 func Prepare(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, resultFile)); err == nil {
-		return fmt.Errorf("%s holds the result of another run: name another directory, or remove it", dir)
+	for _, file := range []string{resultFile, matrixFile} {
+		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			return fmt.Errorf("%s holds the result of another run: name another directory, or remove it", dir)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the directory of the results: %w; name one that you may write to", err)

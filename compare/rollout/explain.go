@@ -23,7 +23,7 @@ const (
 	maxPods     = 3
 	maxWarnings = 3 // of one object
 	maxLog      = 5 // lines
-	maxLine     = 1000
+	maxLine     = 400
 )
 
 // Explain says how far a workload is and, in indented lines below, why it is no

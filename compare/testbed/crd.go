@@ -32,10 +32,10 @@ import (
 // and process id.
 const processController = "portrule-controller"
 
-// serveCRD makes the cluster serve api.CRDGroup from a CRD in the given set-up,
+// serveCRD makes the cluster serve a group from a CRD in the given set-up,
 // unless it has the CRD already.
 func (t *Testbed) serveCRD(ctx context.Context, setup CRDSetup) error {
-	crd, err := manifests.CustomResourceDefinition(api.CRDGroup)
+	crd, err := manifests.CustomResourceDefinition(t.crdGroup)
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,7 @@ func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhook
 		return nil, err
 	}
 	t.controller, err = t.group.Supervise(processController, program,
+		"--group="+t.crdGroup,
 		"--kubeconfig="+kubeconfig,
 		"--controller=false",
 		"--webhooks="+strings.Join(setup.webhooks(), ","),
@@ -146,7 +147,7 @@ func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error 
 // guard installs the policies and webhook configurations of the set-up, and waits
 // until they are in force.
 func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) error {
-	objects, err := guards(ctx, setup, admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
+	objects, err := t.guards(ctx, setup, admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
 	if err != nil {
 		return err
 	}
@@ -161,16 +162,16 @@ func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) er
 
 // guards returns the policies and webhook configurations of the set-up. where is where
 // the webhooks are.
-func guards(ctx context.Context, setup CRDSetup, where admissionregistrationv1.WebhookClientConfig) ([]client.Object, error) {
+func (t *Testbed) guards(ctx context.Context, setup CRDSetup, where admissionregistrationv1.WebhookClientConfig) ([]client.Object, error) {
 	var objects []client.Object
 	if setup.Policies {
-		policies, err := decode(ctx, manifests.Policies(api.CRDGroup))
+		policies, err := decode(ctx, manifests.Policies(t.crdGroup))
 		if err != nil {
 			return nil, err
 		}
 		objects = append(objects, policies...)
 	}
-	options := webhook.Options{Group: api.CRDGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
+	options := webhook.Options{Group: t.crdGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
 	if mutating := webhook.MutatingWebhookConfiguration(where, options); mutating != nil {
 		objects = append(objects, mutating)
 	}
@@ -225,9 +226,9 @@ func (t *Testbed) allowPorts(ctx context.Context, ports *string) error {
 // probe asks whether a rule of port 1 could be made.
 func (t *Testbed) probe(ctx context.Context) ([]byte, error) {
 	return t.clientset.Discovery().RESTClient().Post().
-		AbsPath("/apis", api.CRDGroup, v2.Version, "namespaces", manifests.SystemNamespace, api.Resource).
+		AbsPath("/apis", t.crdGroup, v2.Version, "namespaces", manifests.SystemNamespace, api.Resource).
 		Param("dryRun", "All").
 		SetHeader("Content-Type", "application/json").
-		Body([]byte(`{"apiVersion":"` + api.CRDGroup + `/v2","kind":"PortRule","metadata":{"generateName":"probe-"},` +
+		Body([]byte(`{"apiVersion":"` + t.crdGroup + `/v2","kind":"PortRule","metadata":{"generateName":"probe-"},` +
 			`"spec":{"service":"probe","endpoint":{"host":"localhost","port":1}}}`)).Do(ctx).Raw()
 }

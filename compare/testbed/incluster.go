@@ -156,7 +156,7 @@ func (t *Testbed) deployCRD(ctx context.Context, setup Setup) error {
 	if err != nil {
 		return err
 	}
-	crd, err := manifests.CustomResourceDefinition(api.CRDGroup)
+	crd, err := manifests.CustomResourceDefinition(t.crdGroup)
 	if err != nil {
 		return err
 	}
@@ -201,11 +201,11 @@ func (t *Testbed) guardInCluster(ctx context.Context, setup CRDSetup, ca []byte)
 		Service:  &admissionregistrationv1.ServiceReference{Namespace: manifests.SystemNamespace, Name: manifests.Name},
 		CABundle: ca,
 	}
-	wanted, err := guards(ctx, setup, where)
+	wanted, err := t.guards(ctx, setup, where)
 	if err != nil {
 		return err
 	}
-	all, err := guards(ctx, CRDSetup{Policies: true, Webhooks: true, Reservation: true}, where)
+	all, err := t.guards(ctx, CRDSetup{Policies: true, Webhooks: true, Reservation: true}, where)
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,20 @@
 package testbed
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+
+	"portrule.example/lab/api"
 )
 
 // Setup says what the implementations do beyond the rules that a schema can state.
 type Setup struct {
 	CRD CRDSetup
+	// CRDGroup is the group that the CRD is served under; empty means api.CRDGroup. Under
+	// api.Group there is no place for the aggregated server, and none is started. It is
+	// for clusters whose servers are processes of this host.
+	CRDGroup string
 	// SharedEndpoints turns R4 off in the aggregated server, which costs it a second
 	// write for each rule that comes or goes: to compare it with a CRD that has no R4
 	// either.
@@ -15,6 +22,9 @@ type Setup struct {
 	// Controller runs portrule-controller against both groups, in clusters that run Pods.
 	Controller bool
 }
+
+// crdGroup is the group that the CRD is served under.
+func (s Setup) crdGroup() string { return cmp.Or(s.CRDGroup, api.CRDGroup) }
 
 // Alike returns the set-up in which the aggregated server has R4 if and only if the
 // CRD in the given set-up has it.

@@ -23,8 +23,10 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // Each set-up of the CRD, and the server, answer each rule of the contract on a real
-// API server, and what users read is in testdata/messages-<set-up>.txt.
+// API server, and what users read is in testdata/messages-<set-up>.txt. They judge the
+// manifests of the contract as those say, and alike.
 func TestSetups(t *testing.T) {
+	stored := &specs{}
 	for _, words := range [][]string{{"schema"}, {"policies"}, {"webhooks"}, {"reservation"}} {
 		t.Run(words[0], func(t *testing.T) {
 			setup, err := testbed.ParseCRDSetup(words)
@@ -33,10 +35,12 @@ func TestSetups(t *testing.T) {
 			}
 			bed, _ := startBed(t, cluster.EmbeddedOptions{}, setup)
 			golden(t, "messages-"+words[0]+".txt", answers(t, bed, api.CRDGroup))
+			judgeManifests(t, bed, "crd+"+words[0], api.CRDGroup, stored)
 		})
 	}
 	t.Run("aggregated", func(t *testing.T) {
 		golden(t, "messages-aggregated.txt", answers(t, bed, api.Group))
+		judgeManifests(t, bed, "aggregated", api.Group, stored)
 	})
 }
 

@@ -47,6 +47,8 @@ type Testbed struct {
 
 	provider cluster.Provider
 	group    *process.Group
+	// crdGroup is the group of the CRD.
+	crdGroup string
 	// kind is the provider if it has nodes, which run the images by the names of the
 	// manifests; else nil.
 	kind      *cluster.Kind
@@ -99,9 +101,9 @@ func (t Timings) String() string {
 //
 // What an existing cluster has already is used and left in place.
 func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup Setup, say func(step string)) (_ *Testbed, err error) {
-	t := &Testbed{provider: provider, group: group}
+	t := &Testbed{provider: provider, group: group, crdGroup: setup.crdGroup()}
 	t.allow(api.Group, portRules...)
-	t.allow(api.CRDGroup, portRules...)
+	t.allow(t.crdGroup, portRules...)
 	t.allow("", "configmaps")
 	defer func() {
 		if err != nil {
@@ -150,7 +152,9 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 	say("installing both implementations")
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error { return t.serveCRD(workCtx, setup.CRD) })
-	work.Go(func() error { return t.serveAggregated(workCtx, setup) })
+	if t.crdGroup != api.Group {
+		work.Go(func() error { return t.serveAggregated(workCtx, setup) })
+	}
 	if err := work.Wait(); err != nil {
 		return nil, err
 	}

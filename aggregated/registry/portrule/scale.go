@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -107,7 +108,11 @@ func replicasPaths(group string) managedfields.ResourcePathMappings {
 
 func (u scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	rule := old.DeepCopyObject().(*v2.PortRule)
-	owners := managedfields.NewScaleHandler(rule.ManagedFields, schema.GroupVersion{Group: u.group, Version: v2.Version}, replicasPaths(u.group))
+	version := schema.GroupVersion{Group: u.group, Version: v2.Version}
+	if info, ok := genericapirequest.RequestInfoFrom(ctx); ok && info.APIVersion == v1.Version {
+		version.Version = v1.Version // whoever scales owns the field in the version that they speak
+	}
+	owners := managedfields.NewScaleHandler(rule.ManagedFields, version, replicasPaths(u.group))
 	oldScale := scaleOf(rule)
 	var err error
 	if oldScale.ManagedFields, err = owners.ToSubresource(); err != nil {

@@ -347,11 +347,11 @@ func (s *Storage) remove(ctx context.Context, key string, preconditions *storage
 }
 
 // unwritten is whether err says that a rule was not written for certain: its name is
-// taken, etcd is full, or the rule is too large for etcd or its client, upon which the
-// handler of creations tries again without managed fields. After any other error it may
-// have been written.
+// taken, it has a resourceVersion, etcd is full, or the rule is too large for etcd or its
+// client, upon which the handler of creations tries again without managed fields. After
+// any other error it may have been written.
 func unwritten(err error) bool {
-	return storage.IsExist(err) || err != nil &&
+	return storage.IsExist(err) || errors.Is(err, storage.ErrResourceVersionSetOnCreate) || err != nil &&
 		(strings.Contains(err.Error(), "etcdserver: mvcc: database space exceeded") ||
 			strings.Contains(err.Error(), "etcdserver: request is too large") ||
 			strings.Contains(err.Error(), "trying to send message larger than max"))
