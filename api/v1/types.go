@@ -44,9 +44,12 @@ type PortRule struct {
 	Status PortRuleStatus `json:"status,omitempty,omitzero" protobuf:"bytes,3,opt,name=status"`
 }
 
+// A CEL rule about the whole spec is asked again whenever any of it changes. So that one
+// field can be changed where others are wrong already, R2 looks at the old spec.
+
 // PortRuleSpec says which port to open, towards which host, and for how long.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.timeoutSeconds) || !has(self.isPremanent) || !self.isPremanent",message="may not be set together with isPremanent",fieldPath=".timeoutSeconds",reason="FieldValueForbidden"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeoutSeconds) || !has(self.isPremanent) || !self.isPremanent || oldSelf.optMap(o, has(o.timeoutSeconds) && has(o.isPremanent) && o.isPremanent).orValue(false)",optionalOldSelf=true,message="may not be set together with isPremanent",fieldPath=".timeoutSeconds",reason="FieldValueForbidden"
 type PortRuleSpec struct {
 	// name of the service that the port belongs to, a DNS-1123 label such as "nginx".
 	//

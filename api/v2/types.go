@@ -47,9 +47,13 @@ type PortRule struct {
 	Status PortRuleStatus `json:"status,omitempty,omitzero" protobuf:"bytes,3,opt,name=status"`
 }
 
+// A CEL rule about the whole spec is asked again whenever any of it changes. So that one
+// field can be changed where others are wrong already, R2 looks at the old spec: [Ratchet]
+// does the same in Go.
+
 // PortRuleSpec says which port to open, towards which host, and for how long.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.timeoutSeconds) || !has(self.permanent) || !self.permanent",message="may not be set together with permanent",fieldPath=".timeoutSeconds",reason="FieldValueForbidden"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeoutSeconds) || !has(self.permanent) || !self.permanent || oldSelf.optMap(o, has(o.timeoutSeconds) && has(o.permanent) && o.permanent).orValue(false)",optionalOldSelf=true,message="may not be set together with permanent",fieldPath=".timeoutSeconds",reason="FieldValueForbidden"
 type PortRuleSpec struct {
 	// service that the port belongs to, a DNS-1123 label such as "nginx".
 	//

@@ -72,11 +72,23 @@ func (ca *CA) PEM() []byte { return encode(ca.cert) }
 // Serving makes a certificate for a server that is reached by the given DNS names
 // and IP addresses, the first of which is its common name too.
 func (ca *CA) Serving(hosts ...string) (*Pair, error) {
+	return ca.sign(ca.serving(time.Now().Add(lifetime), hosts))
+}
+
+// ServingUntil is Serving for a certificate that ends then. Its holder may be a client
+// too: portrule-apiserver shows etcd the certificate by which it serves.
+func (ca *CA) ServingUntil(end time.Time, hosts ...string) (*Pair, error) {
+	template := ca.serving(end, hosts)
+	template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	return ca.sign(template)
+}
+
+func (ca *CA) serving(end time.Time, hosts []string) *x509.Certificate {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: hosts[0]},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		NotBefore:   ca.cert.NotBefore,
-		NotAfter:    time.Now().Add(lifetime),
+		NotAfter:    end,
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
@@ -85,7 +97,7 @@ func (ca *CA) Serving(hosts ...string) (*Pair, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	return ca.sign(template)
+	return template
 }
 
 // Client makes a certificate that says who its holder is: Kubernetes reads the

@@ -1438,11 +1438,11 @@ func (s *Side) readWatch(r Request) *Watch {
 	if response == nil {
 		return &Watch{side: s}
 	}
-	w := &Watch{side: s, Code: response.StatusCode, body: response.Body, decoder: json.NewDecoder(response.Body)}
 	if response.StatusCode != http.StatusOK {
 		s.Fail(fmt.Errorf("watch %s: %s", r.Path, response.Status))
 	}
-	return w
+	context.AfterFunc(s.ctx, func() { _ = response.Body.Close() })
+	return &Watch{side: s, Code: response.StatusCode, body: response.Body, decoder: json.NewDecoder(response.Body)}
 }
 
 // readUntil reads a watch up to an event, and says what it has shown.

@@ -49,13 +49,17 @@ const (
 func posting(version, query, body string, c Case, paths ...string) Case {
 	c.Do = func(s *Side) string { return shows(post(s, version, query, body), paths...) }
 	if c.Kubectl == "" {
-		c.Kubectl = "kubectl create -f - <<< '" + body + "'"
+		options := ""
+		if len(paths) > 0 {
+			options = "-o yaml "
+		}
+		c.Kubectl = "kubectl create " + options + "-f - <<< '" + body + "'"
 	}
 	return c
 }
 
-// merging completes a case in which the rule one of a spec is there, and a merge patch, as
-// YAML, is sent.
+// merging completes a case in which the rule one of a spec is there, and a merge patch is
+// sent, as JSON, since kubectl takes no YAML that begins with a brace.
 func merging(spec, patch string, c Case, paths ...string) Case {
 	c.Do = func(s *Side) string {
 		s.Make("one", spec)
@@ -125,12 +129,7 @@ func writer(s *Side) string {
 }
 
 // forged is a rule whose annotation of R6 names somebody else.
-func forged(s *Side) string {
-	return s.Object("v2", "one", map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{api.RequestedBy: "mallory"}},
-		"spec":     map[string]any{"service": "nginx", "endpoint": map[string]any{"host": "one.example.com", "port": 80}},
-	})
-}
+const forged = "{apiVersion: GROUP/v2, kind: PortRule, metadata: {name: one, annotations: {" + api.RequestedBy + ": mallory}}, spec: {service: nginx, endpoint: {host: one.example.com, port: 80}}}"
 
 // The whole object is quoted where what a patch led to cannot be decoded.
 var patchedObject = regexp.MustCompile(`patch: Invalid value: "(?:[^"\\]|\\.)*"`)
@@ -183,13 +182,13 @@ var schemaCases = []Case{
 		ID: "schema/format", Ask: "a condition with a time that is none is written",
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
-			return patchOutcome(patchStatus(s, `{status: {conditions: [{type: Ready, status: "True", reason: Applied, message: "", lastTransitionTime: yesterday}]}}`))
+			return patchOutcome(patchStatus(s, `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"Applied","message":"","lastTransitionTime":"yesterday"}]}}`))
 		},
 		Want: Differ("422 Invalid: "+notChecked+`; status.conditions[0].lastTransitionTime: Invalid value: "yesterday": conditions[0].lastTransitionTime in body must be of type date-time: "yesterday"`,
 			`422 Invalid: patch: Invalid value: OBJECT: parsing time "yesterday" as "TIME07:00": cannot parse "yesterday" as "2006"`,
 			"The schema knows the format date-time. The server finds out when it decodes what the patch led to; it then says no field, and quotes the object as a whole."),
 		Rows:    []string{"Validation", "Status Subresource"},
-		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{status: {conditions: [{type: Ready, status: "True", reason: Applied, message: "", lastTransitionTime: yesterday}]}}'`,
+		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{"status":{"conditions":[{"type":"Ready","status":"True","reason":"Applied","message":"","lastTransitionTime":"yesterday"}]}}'`,
 	},
 	posting("v2", "", one("spec: {service: nginx, endpoint: {host: null, port: 80}}"), Case{
 		ID: "schema/null-required", Ask: "a rule whose host is null is created",
@@ -221,7 +220,7 @@ var schemaCases = []Case{
 		Want: Both(`201 spec.endpoint.protocol="tcp"`),
 		Rows: []string{"Unset versus Empty"},
 	}, "spec.endpoint.protocol"),
-	merging(`{}`, `{spec: {endpoint: {protocol: ""}}}`, Case{
+	merging(`{}`, `{"spec":{"endpoint":{"protocol":""}}}`, Case{
 		ID: "schema/empty-update", Ask: "the protocol of a rule is patched to an empty text",
 		Want: Differ("422 Invalid: "+notChecked+`; spec.endpoint.protocol: Unsupported value: "": supported values: "tcp", "udp", "sctp", "dccp"`,
 			`200 spec.endpoint.protocol="tcp"`,
@@ -233,13 +232,13 @@ var schemaCases = []Case{
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
 			s.Make("two", `{}`)
-			return say(shows(patchStatus(s, `{status: {replicas: 0, selector: "", conditions: []}}`), "status"),
+			return say(shows(patchStatus(s, `{"status":{"replicas":0,"selector":"","conditions":[]}}`), "status"),
 				shows(s.Patch(MergePatch, "two/status", `{status: {}}`), "status"))
 		},
 		Want: Differ(`200 status={"conditions":[],"replicas":0,"selector":""}; 200 status={}`, "200 status=absent; 200 status=absent",
 			"A CRD keeps the document as it is. The server writes Go structs, whose optional fields are left out where they are empty (omitempty, and omitzero for the status): a client cannot tell empty from never written."),
 		Rows:    []string{"Unset versus Empty"},
-		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -o yaml -p '{status: {replicas: 0, selector: "", conditions: []}}'`,
+		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -o yaml -p '{"status":{"replicas":0,"selector":"","conditions":[]}}'`,
 	},
 	posting("v2", "", "{apiVersion: GROUP/v2, kind: PortRule, metadata: {name: one, labels: {}, finalizers: [], ownerReferences: null}, spec: {service: nginx, endpoint: {host: one.example.com, port: 80}}}", Case{
 		ID: "schema/empty-metadata", Ask: "a rule with an empty map of labels, an empty list of finalizers and null owners is created",
@@ -257,13 +256,13 @@ var pruningCases = []Case{
 		ID: "pruning/create", Ask: "a rule with unknown fields in itself, its metadata, its spec and its endpoint is created, field validation being off",
 		Want:    Both(`201 spec={"endpoint":{"host":"one.example.com","port":80,"protocol":"tcp"},"replicas":1,"service":"nginx"} metadata.unknown=absent unknown=absent`),
 		Rows:    []string{"Validation"},
-		Kubectl: "kubectl create --validate=ignore -f - <<< '" + everywhere + "'",
+		Kubectl: "kubectl create --validate=ignore -o yaml -f - <<< '" + everywhere + "'",
 	}, "spec", "metadata.unknown", "unknown"),
 	posting("v2", "?fieldValidation=Ignore", whole("Replicas: 5, isPremanent: true, name: web"), Case{
 		ID: "pruning/names", Ask: "a rule of v2 with a field in another case and with fields of v1 is created, field validation being off",
 		Want:    Both(`201 spec={"endpoint":{"host":"one.example.com","port":80,"protocol":"tcp"},"replicas":1,"service":"nginx"}`),
 		Rows:    []string{"Validation"},
-		Kubectl: "kubectl create --validate=ignore -f - <<< '" + whole("Replicas: 5, isPremanent: true, name: web") + "'",
+		Kubectl: "kubectl create --validate=ignore -o yaml -f - <<< '" + whole("Replicas: 5, isPremanent: true, name: web") + "'",
 	}, "spec"),
 	{
 		ID: "pruning/put", Ask: "a rule is put with another value and an unknown field, field validation being off",
@@ -278,7 +277,7 @@ var pruningCases = []Case{
 		ID: "pruning/patch", Ask: "a patch adds an unknown field and nothing else, field validation being off",
 		Do: func(s *Side) string {
 			before := s.Make("one", `{}`)
-			after := s.Patch(MergePatch, "one?fieldValidation=Ignore", `{spec: {unknown: 1}}`)
+			after := s.Patch(MergePatch, "one?fieldValidation=Ignore", `{"spec":{"unknown":1}}`)
 			changed := "not written"
 			if before.Object().GetResourceVersion() != after.Object().GetResourceVersion() {
 				changed = "written"
@@ -287,7 +286,7 @@ var pruningCases = []Case{
 		},
 		Want:    Both("200 spec.unknown=absent metadata.generation=1; not written"),
 		Rows:    []string{"merge-patch"},
-		Kubectl: "kubectl patch portrules.GROUP one --type=merge -p '{spec: {unknown: 1}}'",
+		Kubectl: `kubectl patch portrules.GROUP one --type=merge -p '{"spec":{"unknown":1}}'`,
 	},
 	{
 		ID: "pruning/json-patch", Ask: "a JSON patch adds an unknown field, and tests that it is there, field validation being off",
@@ -304,11 +303,11 @@ var pruningCases = []Case{
 		ID: "pruning/status", Ask: "a status with an unknown field is written, field validation being off",
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
-			return shows(s.Patch(MergePatch, "one/status?fieldValidation=Ignore", `{status: {replicas: 1, unknown: 1}}`), "status")
+			return shows(s.Patch(MergePatch, "one/status?fieldValidation=Ignore", `{"status":{"replicas":1,"unknown":1}}`), "status")
 		},
 		Want:    Both(`200 status={"replicas":1}`),
 		Rows:    []string{"Status Subresource"},
-		Kubectl: "kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{status: {replicas: 1, unknown: 1}}'",
+		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{"status":{"replicas":1,"unknown":1}}'`,
 	},
 	{
 		ID: "pruning/apply", Ask: "rules with an unknown field in the spec, and in the metadata, are applied, field validation being off",
@@ -353,7 +352,7 @@ var defaultingCases = []Case{
 		},
 		Want:    Both(`201 spec.endpoint.protocol="tcp" spec.replicas=1; 201 spec.protocol="tcp" spec.replicas=1`),
 		Rows:    []string{"Defaulting", "Unset versus Empty"},
-		Kubectl: "kubectl create -f - <<< '" + whole("replicas: null") + "'",
+		Kubectl: "kubectl create -o yaml -f - <<< '" + whole("replicas: null") + "'",
 	},
 	{
 		ID: "defaulting/put", Ask: "a rule of 5 replicas is put without replicas, in v2 and in v1",
@@ -467,7 +466,7 @@ var validationCases = []Case{
 		Want: Both("422 Invalid: spec.timeoutSeconds: Forbidden: may not be set together with permanent"),
 		Rows: []string{"Validation", "article: validating"},
 	}),
-	merging(`{timeoutSeconds: 60}`, `{spec: {permanent: true}}`, Case{
+	merging(`{timeoutSeconds: 60}`, `{"spec":{"permanent":true}}`, Case{
 		ID: "validation/cross-field-patch", Ask: "a rule with a timeout is patched to be permanent",
 		Want: Both("422 Invalid: spec.timeoutSeconds: Forbidden: may not be set together with permanent"),
 		Rows: []string{"Validation", "merge-patch"},
@@ -480,7 +479,7 @@ var validationCases = []Case{
 		Want: Both("422 Invalid: spec.endpoint.port: Invalid value: 81: is immutable"),
 		Rows: []string{"Validation", "Custom Business Logic"},
 	},
-	merging(`{}`, `{spec: {endpoint: {host: b.example.com, protocol: udp}}}`, Case{
+	merging(`{}`, `{"spec":{"endpoint":{"host":"b.example.com","protocol":"udp"}}}`, Case{
 		ID: "validation/transition-patch", Ask: "the host and the protocol of a rule are patched",
 		Want: Both(`422 Invalid: spec.endpoint.host: Invalid value: "b.example.com": is immutable; spec.endpoint.protocol: Invalid value: "udp": is immutable`),
 		Rows: []string{"Validation", "merge-patch"},
@@ -489,12 +488,12 @@ var validationCases = []Case{
 		ID: "validation/transition-status", Ask: "another port and 101 replicas are sent to the status subresource",
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
-			return shows(patchStatus(s, `{spec: {endpoint: {port: 81}, replicas: 101}, status: {replicas: 1}}`), "spec.endpoint.port", "spec.replicas", "status.replicas")
+			return shows(patchStatus(s, `{"spec":{"endpoint":{"port":81},"replicas":101},"status":{"replicas":1}}`), "spec.endpoint.port", "spec.replicas", "status.replicas")
 		},
 		// what is dropped is not validated
 		Want:    Both("200 spec.endpoint.port=80 spec.replicas=1 status.replicas=1"),
 		Rows:    []string{"Validation", "Status Subresource"},
-		Kubectl: "kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{spec: {endpoint: {port: 81}, replicas: 101}, status: {replicas: 1}}'",
+		Kubectl: `kubectl patch portrules.GROUP one --subresource=status --type=merge -p '{"spec":{"endpoint":{"port":81},"replicas":101},"status":{"replicas":1}}'`,
 	},
 	{
 		ID: "validation/duplicate", Ask: "a second rule of the same endpoint is created, in v2 and in v1",
@@ -550,7 +549,7 @@ var validationCases = []Case{
 		},
 		Want:    Both(`422 Invalid: spec.endpoint: Duplicate value: "tcp/one.example.com/80": held by PortRule "one", which is being deleted: try again once it is gone; 201`),
 		Rows:    []string{"Custom Business Logic", "Finalizers"},
-		Kubectl: "kubectl create -f - <<< '" + twin("two") + "'",
+		Kubectl: `kubectl patch portrules.GROUP one --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}' && kubectl delete portrules.GROUP one --wait=false && kubectl create -f - <<< '` + twin("two") + "'",
 	},
 	{
 		ID: "validation/policy", Ask: "in a namespace that allows the ports 8000-9000 and 443, rules with port 8080 and 80 are created, the latter in v1 too",
@@ -595,11 +594,11 @@ var validationCases = []Case{
 		Do: func(s *Side) string {
 			user := writer(s)
 			plain := s.Do(Request{Method: "POST", Path: s.Path("v2"), Body: s.Rule("two", `{}`), User: user})
-			return say(requestedBy(plain, user), requestedBy(s.Do(Request{Method: "POST", Path: s.Path("v2"), Body: forged(s), User: user}), user))
+			return say(requestedBy(plain, user), requestedBy(s.Do(Request{Method: "POST", Path: s.Path("v2"), Body: forged, User: user}), user))
 		},
 		Want:    Both("201 the creator; 201 the creator"),
 		Rows:    []string{"Custom Business Logic", "article: admission control"},
-		Kubectl: "kubectl create --as alice -f - <<< '" + whole("") + "'",
+		Kubectl: "kubectl create -o yaml -f - <<< '" + forged + "'",
 	},
 	{
 		ID: "validation/requested-by-changed", Ask: "another user changes the annotation of R6 by a patch, a PUT and through the status, and takes it away by each way of patching",
@@ -782,7 +781,7 @@ var fieldValidationCases = []Case{
 			`422 Invalid: patch: Invalid value: OBJECT: strict decoding error: duplicate field "spec.replicas"; ` +
 			`200 with warnings: unknown field "spec.unknown"; 200 with warnings: duplicate field "spec.replicas"`),
 		Rows:    []string{"Validation", "merge-patch"},
-		Kubectl: "kubectl patch portrules.GROUP one --type=merge -p '{spec: {unknown: 1}}'",
+		Kubectl: `kubectl patch portrules.GROUP one --type=merge -p '{"spec":{"unknown":1}}'`,
 	},
 	{
 		ID: "field-validation/json-patch", Ask: "JSON patches that add an unknown field, and whose operation has an unknown field and a field twice, are sent under fieldValidation=Strict",
@@ -814,7 +813,7 @@ var fieldValidationCases = []Case{
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
 			return say(patchOutcome(s.Patch(MergePatch, "one/status?fieldValidation=Strict", `{status: {unknown: 1}}`)),
-				patchOutcome(s.Patch(MergePatch, "one/scale?fieldValidation=Strict", `{spec: {unknown: 1}}`)))
+				patchOutcome(s.Patch(MergePatch, "one/scale?fieldValidation=Strict", `{"spec":{"unknown":1}}`)))
 		},
 		Want: Both(`422 Invalid: patch: Invalid value: OBJECT: strict decoding error: unknown field "status.unknown"; ` +
 			`422 Invalid: patch: Invalid value: OBJECT: strict decoding error: unknown field "spec.unknown"`),
@@ -874,13 +873,13 @@ var conversionCases = []Case{
 		ID: "conversion/patch", Ask: "a rule that was created in v2 is patched in v1",
 		Do: func(s *Side) string {
 			s.Make("one", `{replicas: 3}`)
-			patched := s.Do(Request{Method: "PATCH", Path: s.Path("v1", "one"), Type: MergePatch, Body: `{spec: {name: web, isPremanent: true}}`})
+			patched := s.Do(Request{Method: "PATCH", Path: s.Path("v1", "one"), Type: MergePatch, Body: `{"spec":{"name":"web","isPremanent":true}}`})
 			return say(shows(patched, "spec"), shows(s.Get("one"), "spec", "metadata.generation"))
 		},
 		Want: Both(`200 spec={"host":"one.example.com","isPremanent":true,"name":"web","port":80,"protocol":"tcp","replicas":3}; ` +
 			`200 spec={"endpoint":{"host":"one.example.com","port":80,"protocol":"tcp"},"permanent":true,"replicas":3,"service":"web"} metadata.generation=2`),
 		Rows:    []string{"Multi-versioning", "merge-patch", "article: conversion"},
-		Kubectl: "kubectl patch portrules.v1.GROUP one --type=merge -p '{spec: {name: web, isPremanent: true}}'",
+		Kubectl: `kubectl patch portrules.v1.GROUP one --type=merge -p '{"spec":{"name":"web","isPremanent":true}}'`,
 	},
 	{
 		ID: "conversion/patch-to-other", Ask: "a merge patch in v2 is a whole object of v1, field validation being off",
@@ -896,7 +895,7 @@ var conversionCases = []Case{
 		ID: "conversion/managed-fields", Ask: "a rule is created in v1 by one manager, patched in v2 by another, and read in both versions",
 		Do: func(s *Side) string {
 			s.Must(post(s, "v1", "?fieldManager=old", inV1("")))
-			s.Must(s.Patch(MergePatch, "one?fieldManager=new", `{spec: {permanent: true}}`))
+			s.Must(s.Patch(MergePatch, "one?fieldManager=new", `{"spec":{"permanent":true}}`))
 			inV2, inV1 := owners(s.Get("one"), ".spec"), owners(s.Do(Request{Path: s.Path("v1", "one")}), ".spec")
 			if inV1 != inV2 {
 				return say(inV2, inV1)

@@ -122,9 +122,9 @@ func TestServerUnavailable(t *testing.T) {
 				return nil
 			})
 		})).
-		Assess("so does that of the other version", step(func(t *testing.T) {
-			// Each is asked for once a minute. But the two share an answer: when the later one
-			// got it while the server still did, the earlier one makes do with it once.
+		Assess("the discovery of its other version turns stale too", step(func(t *testing.T) {
+			// The kube-apiserver asks for each once a minute. But the two share the answer: if the
+			// second got one while the server still gave it, the first makes do with that once.
 			eventually(t, "both versions are stale", func(context.Context) error { return staleVersions(2) })
 			t.Logf("discovery of both versions was stale %.1f s after the Deployment was scaled down", time.Since(began).Seconds())
 		})).
@@ -188,7 +188,7 @@ func TestServerUnavailable(t *testing.T) {
 			if out := mustKubectl(t, "", "--cache-dir", t.TempDir(), "get", "-n", namespace, "portrules", "-o", "name"); out != "portrule."+api.Group+"/aggregated" {
 				t.Errorf("kubectl get portrules says %q, want the rule of the server's group", out)
 			}
-			// For six hours; a name with its group would have it look anew.
+			// it has written down which groups there are, for six hours
 			if out := mustKubectl(t, "", "--cache-dir", cache, "get", "-n", namespace, "portrules", "-o", "name"); out != "portrule."+api.CRDGroup+"/crd" {
 				t.Errorf("a kubectl that has looked meanwhile says %q, want the rule of the CRD's group", out)
 			}

@@ -105,7 +105,7 @@ func TestGarbageCollection(t *testing.T) {
 			})).
 			Assess("--cascade=orphan leaves the ConfigMap without an owner", step(func(t *testing.T) {
 				defer tell(t)
-				mustKubectl(t, "", "delete", "-n", namespace, "portrules."+group, "orphan", "--cascade=orphan")
+				mustKubectl(t, "", "delete", "-n", namespace, "portrules."+group, "orphan", "--cascade=orphan", "--timeout=2m")
 				orphan, err := configMap(t.Context(), "orphan-nftables")
 				if err != nil {
 					t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -230,6 +231,23 @@ func (l *load) wrote(name string, answer []byte) {
 	l.written[name] = append(l.written[name], rule.ResourceVersion)
 }
 
+// recovers waits until a hundred requests in a row have not failed.
+func (l *load) recovers() {
+	l.t.Helper()
+	failed, since := -1, 0
+	eventually(l.t, "requests succeed again", func(context.Context) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.failures) != failed {
+			failed, since = len(l.failures), l.requests
+		}
+		if l.requests < since+100 {
+			return fmt.Errorf("%d requests since the last that failed:\n%s", l.requests-since, tell(l.failures))
+		}
+		return nil
+	})
+}
+
 // names are those of the rules that were made.
 func (l *load) names() []string {
 	l.mu.Lock()
@@ -288,7 +306,12 @@ func (l *load) watch(ctx context.Context, version string) {
 			return
 		}
 		if err != nil {
-			l.fail("watch", 0, err.Error())
+			var status apierrors.APIStatus
+			if errors.As(err, &status) {
+				l.fail("watch", int(status.Status().Code), err.Error())
+			} else {
+				l.fail("watch", 0, err.Error())
+			}
 			select {
 			case <-time.After(loadPace):
 			case <-ctx.Done():

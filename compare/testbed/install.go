@@ -15,7 +15,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/utils/ptr"
@@ -149,6 +151,23 @@ func (t *Testbed) waitForAPIService(ctx context.Context, name, resource string) 
 		return false, nil
 	})
 	return explain(err, last, "APIService "+name)
+}
+
+// waitForDiscovery waits until the kube-apiserver tells clients of a group and version,
+// which it collects in its own time: kubectl knows a kind from there.
+func (t *Testbed) waitForDiscovery(ctx context.Context, group, version string) error {
+	gv := schema.GroupVersion{Group: group, Version: version}
+	last := errors.New("it is not told of")
+	err := poll(ctx, func(context.Context) (bool, error) {
+		_, resources, failed, err := t.clientset.Discovery().(discovery.AggregatedDiscoveryInterface).GroupsAndMaybeResources()
+		if err != nil {
+			last = err
+		} else if failed[gv] != nil {
+			last = failed[gv]
+		}
+		return err == nil && resources[gv] != nil, nil
+	})
+	return explain(err, last, "discovery of "+gv.String())
 }
 
 // list asks the kube-apiserver for the objects of a resource.

@@ -199,6 +199,11 @@ func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apire
 			return err
 		}
 	}
+	for _, registration := range registrations {
+		if err := t.waitForDiscovery(ctx, registration.Spec.Group, registration.Spec.Version); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
