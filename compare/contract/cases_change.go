@@ -70,6 +70,9 @@ func whole(fields string) string {
 // what is there away.
 func edited(a *Answer, changes ...any) string {
 	object := a.Object()
+	if object.Object == nil {
+		return "" // there was no answer, and the side knows
+	}
 	for i := 0; i < len(changes); i += 2 {
 		path := strings.Split(changes[i].(string), ".")
 		if changes[i+1] == nil {
@@ -325,9 +328,9 @@ var scaleCases = []Case{
 	{
 		ID: "scale/discovery", Ask: "discovery is asked for the kind of the scale, as kubectl scale does",
 		Do: func(s *Side) string {
-			for _, resource := range s.Do(Request{Path: s.GroupPath("v2")}).Object().Object["resources"].([]any) {
-				if r := resource.(map[string]any); r["name"] == api.Resource+"/scale" {
-					return fmt.Sprint(r["group"], "/", r["version"], " ", r["kind"], " ", r["verbs"])
+			for _, resource := range discovered(s) {
+				if resource.Name == api.Resource+"/scale" {
+					return fmt.Sprintf("%s/%s %s %s", resource.Group, resource.Version, resource.Kind, resource.Verbs)
 				}
 			}
 			return "there is none"
@@ -510,9 +513,9 @@ var subresourceCases = []Case{
 		ID: "subresources/discovery", Ask: "discovery is asked which resources there are beside portrules",
 		Do: func(s *Side) string {
 			var names []string
-			for _, resource := range s.Do(Request{Path: s.GroupPath("v2")}).Object().Object["resources"].([]any) {
-				if name := resource.(map[string]any)["name"].(string); name != api.Resource {
-					names = append(names, name)
+			for _, resource := range discovered(s) {
+				if resource.Name != api.Resource {
+					names = append(names, resource.Name)
 				}
 			}
 			slices.Sort(names)
@@ -538,6 +541,13 @@ var subresourceCases = []Case{
 		Rows:    []string{"Other Subresources", "Built-in Authorization"},
 		Kubectl: "kubectl auth can-i get portrules.GROUP --subresource=nftables",
 	},
+}
+
+// discovered are the resources of v2.
+func discovered(s *Side) []metav1.APIResource {
+	var list metav1.APIResourceList
+	s.Fail(json.Unmarshal(s.Must(s.Do(Request{Path: s.GroupPath("v2")})).Body, &list))
+	return list.APIResources
 }
 
 // probed is an address that portrules/probe may dial: what the testbed offers, or the
@@ -1068,8 +1078,8 @@ var lifecycleCases = []Case{
 			}
 			return say(remove("labelSelector="+Escape("a=1")), remove("fieldSelector="+Escape("spec.endpoint.host=r3.example.com")), remove("labelSelector="+Escape("a=9")), remove(""))
 		},
-		Want:    Both(`200 "PortRuleList", left r2 r3; 200 "PortRuleList", left r2; 200 "PortRuleList", left r2; 200 "PortRuleList", left `),
-		Rows:    []string{"CRUD", "Labels and annotations"},
+		Want: Both(`200 "PortRuleList", left r2 r3; 200 "PortRuleList", left r2; 200 "PortRuleList", left r2; 200 "PortRuleList", left `),
+		Rows: []string{"CRUD", "Labels and annotations"},
 	},
 	{
 		ID: "lifecycle/generate-name", Ask: "rules are created with the generateName web-, twice, with one of 70 characters, and with a name beside it",

@@ -143,8 +143,8 @@ func (l *load) end() []failure {
 			l.t.Errorf("the watch has seen of %s: %v", name, seen)
 		}
 	}
-	l.t.Logf("%d requests, %d of them failed; the slowest, %s, took %.1f s; %d events of %d rules in a watch that the server has ended %d times",
-		l.requests, len(l.failures), l.slow, l.slowest.Seconds(), events, len(l.events), l.reconnects)
+	l.t.Logf("%s: %d requests, %d of them failed; the slowest, %s, took %.1f s; %d events of %d rules in a watch that the server has ended %d times",
+		l.group, l.requests, len(l.failures), l.slow, l.slowest.Seconds(), events, len(l.events), l.reconnects)
 	return slices.Clone(l.failures)
 }
 
@@ -337,9 +337,13 @@ func (l *load) follow(stream io.ReadCloser, version string) (string, error) {
 		} else if err != nil {
 			return version, err
 		}
+		if e.Type == watch.Error {
+			var status metav1.Status
+			return version, errors.Join(json.Unmarshal(e.Object, &status), &apierrors.StatusError{ErrStatus: status})
+		}
 		var rule metav1.PartialObjectMetadata
-		if err := json.Unmarshal(e.Object, &rule); err != nil || rule.Name == "" {
-			return version, fmt.Errorf("%s %s", e.Type, e.Object)
+		if err := json.Unmarshal(e.Object, &rule); err != nil {
+			return version, err
 		}
 		version = rule.ResourceVersion
 		l.mu.Lock()
