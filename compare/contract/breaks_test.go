@@ -35,6 +35,7 @@ var crdBreaks = map[string]struct {
 			schema.XValidations = nil
 			version.Schema.OpenAPIV3Schema.Properties["spec"] = schema
 		},
+		cases: []string{"validation/corpus", "validation/cross-field", "validation/cross-field-patch", "openapi/rules"},
 	},
 	"the host may change": {
 		change: func(_ *apiextensionsv1.CustomResourceDefinitionVersion, spec map[string]apiextensionsv1.JSONSchemaProps) {
@@ -42,13 +43,7 @@ var crdBreaks = map[string]struct {
 			host.XValidations = host.XValidations[:1]
 			spec["endpoint"].Properties["host"] = host
 		},
-	},
-	"the protocol has no default": {
-		change: func(_ *apiextensionsv1.CustomResourceDefinitionVersion, spec map[string]apiextensionsv1.JSONSchemaProps) {
-			protocol := spec["endpoint"].Properties["protocol"]
-			protocol.Default = nil
-			spec["endpoint"].Properties["protocol"] = protocol
-		},
+		cases: []string{"validation/corpus", "validation/transition-patch", "openapi/rules"},
 	},
 	"there may be 200 replicas": {
 		change: func(_ *apiextensionsv1.CustomResourceDefinitionVersion, spec map[string]apiextensionsv1.JSONSchemaProps) {
@@ -56,6 +51,7 @@ var crdBreaks = map[string]struct {
 			replicas.Maximum = ptr.To(200.0)
 			spec["replicas"] = replicas
 		},
+		cases: []string{"validation/corpus", "validation/bounds", "scale/bounds", "openapi/bounds", "openapi/swagger", "schema/integer-range"},
 	},
 	"the service is described otherwise": {
 		change: func(_ *apiextensionsv1.CustomResourceDefinitionVersion, spec map[string]apiextensionsv1.JSONSchemaProps) {
@@ -63,6 +59,7 @@ var crdBreaks = map[string]struct {
 			service.Description = brokenDescription
 			spec["service"] = service
 		},
+		cases: []string{"openapi/description-texts"},
 	},
 	"the column Host is missing": {
 		change: func(version *apiextensionsv1.CustomResourceDefinitionVersion, _ map[string]apiextensionsv1.JSONSchemaProps) {
@@ -70,11 +67,13 @@ var crdBreaks = map[string]struct {
 				return column.Name == "Host"
 			})
 		},
+		cases: []string{"tables/columns", "tables/descriptions", "tables/cells", "tables/absent", "tables/page", "tables/watch", "tables/bookmark"},
 	},
 	"the port cannot be selected by": {
 		change: func(version *apiextensionsv1.CustomResourceDefinitionVersion, _ map[string]apiextensionsv1.JSONSchemaProps) {
 			version.SelectableFields = version.SelectableFields[:1]
 		},
+		cases: []string{"selectors/spec", "selectors/watch-by-field", "openapi/selectable-fields"},
 	},
 }
 
@@ -85,43 +84,49 @@ var serverBreaks = map[string]struct {
 	cases          []string
 }{
 	"the endpoint may change": {
-		file: "aggregated/registry/portrule/strategy.go",
-		old:  "inRequestVersion(ctx, append(errs, v2.ValidateUpdate(rule, oldRule)...))",
-		new:  "inRequestVersion(ctx, errs)",
+		file:  "aggregated/registry/portrule/strategy.go",
+		old:   "inRequestVersion(ctx, append(errs, v2.ValidateUpdate(rule, oldRule)...))",
+		new:   "inRequestVersion(ctx, errs)",
+		cases: []string{"validation/corpus", "defaulting/immutable", "validation/transition-put", "validation/transition-patch"},
 	},
 	"an update of the rule writes its status": {
-		file: "aggregated/registry/portrule/strategy.go",
-		old:  "	rule.Status = oldRule.Status\n",
-		new:  "",
+		file:  "aggregated/registry/portrule/strategy.go",
+		old:   "	rule.Status = oldRule.Status\n",
+		new:   "",
+		cases: []string{"status/put-of-the-rule-keeps-status", "conversion/status"},
 	},
 	"the creator is not noted": {
-		file: "aggregated/registry/portrule/strategy.go",
-		old:  "	metav1.SetMetaDataAnnotation(&rule.ObjectMeta, api.RequestedBy, user.GetName())\n",
-		new:  "	_ = user\n",
+		file:  "aggregated/registry/portrule/strategy.go",
+		old:   "	metav1.SetMetaDataAnnotation(&rule.ObjectMeta, api.RequestedBy, user.GetName())\n",
+		new:   "	_ = user\n",
+		cases: []string{"validation/requested-by", "validation/requested-by-changed", "validation/requested-by-owner"},
 	},
 	"the column Service has another name": {
-		file: "aggregated/registry/portrule/table.go",
-		old:  `{Name: "Service", Type`,
-		new:  `{Name: "Svc", Type`,
-	},
-	"there are two replicas by default": {
-		file: "api/v2/defaults.go",
-		old:  "		replicas := defaultReplicas\n",
-		new:  "		replicas := defaultReplicas + 1\n",
+		file:  "aggregated/registry/portrule/table.go",
+		old:   `{Name: "Service", Type`,
+		new:   `{Name: "Svc", Type`,
+		cases: []string{"tables/columns", "tables/descriptions"},
 	},
 	"the protocol is described otherwise": {
-		file: "aggregated/openapi/zz_generated.openapi.go",
-		old:  `"protocol is tcp, udp, sctp or dccp. Absent means tcp.`,
-		new:  `"protocol is whatever. Absent means tcp.`,
+		file:  "aggregated/openapi/zz_generated.openapi.go",
+		old:   `"protocol is tcp, udp, sctp or dccp. Absent means tcp.`,
+		new:   `"protocol is whatever. Absent means tcp.`,
+		cases: []string{"openapi/descriptions", "openapi/description-texts"},
+	},
+	"there is no short name": {
+		file:  "aggregated/registry/portrule/storage.go",
+		old:   `return []string{"pr"}`,
+		new:   `return nil`,
+		cases: []string{"discovery/names"},
 	},
 }
 
 // brokenAreas are those whose cases are put to the broken sides.
-var brokenAreas = []string{"schema", "pruning", "defaulting", "validation", "conversion", "status", "scale", "tables", "openapi", "explain", "selectors"}
+var brokenAreas = []string{"schema", "pruning", "defaulting", "validation", "conversion", "status", "scale", "tables", "openapi", "explain", "selectors", "discovery"}
 
 // needWebhooks are the cases of those areas that need the CRD's webhooks, which would
 // hide what is broken behind them.
-var needWebhooks = []string{}
+var needWebhooks = []string{"validation/duplicate", "validation/duplicate-dry-run", "validation/duplicate-deleted", "defaulting/cross-object", "schema/empty-create"}
 
 // A rule that is broken on one side, be it one CEL rule or one description, is noticed by
 // the cases of that rule and by no others.

@@ -190,8 +190,8 @@ var statusCases = []Case{
 		ID: "status/condition-fields", Ask: "a condition without a reason, one whose status is Maybe, and one without a time are written",
 		Do: func(s *Side) string {
 			s.Make("one", `{}`)
-			condition := func(old, new string) string {
-				return patchStatus(s, `{status: {conditions: [`+strings.Replace(readyCondition, old, new, 1)+`]}}`).Outcome()
+			condition := func(from, to string) string {
+				return patchStatus(s, `{status: {conditions: [`+strings.Replace(readyCondition, from, to, 1)+`]}}`).Outcome()
 			}
 			return say(condition("reason: Applied, ", ""), condition(`"True"`, "Maybe"), condition(`, lastTransitionTime: "2024-01-01T00:00:00Z"`, ""))
 		},
@@ -836,8 +836,8 @@ var applyCases = []Case{
 	{
 		ID: "apply/refused", Ask: "an object with managedFields, one of another kind, one of another name, and one with a field that there is not are applied",
 		Do: func(s *Side) string {
-			change := func(old, new string) string {
-				return apply(s, "maker", "", strings.Replace(whole("replicas: 1"), old, new, 1)).Outcome()
+			change := func(from, to string) string {
+				return apply(s, "maker", "", strings.Replace(whole("replicas: 1"), from, to, 1)).Outcome()
 			}
 			return say(
 				change("name: one", "name: one, managedFields: [{manager: other, operation: Apply, apiVersion: GROUP/v2, fieldsType: FieldsV1, fieldsV1: {}}]"),
@@ -1278,8 +1278,8 @@ var namesCases = []Case{
 	{
 		ID: "names/kind", Ask: "an object of another kind is posted, one of the other version, one of another group, and one without a kind",
 		Do: func(s *Side) string {
-			post := func(old, new string) string {
-				a := s.Do(Request{Method: "POST", Path: s.Path("v2") + "?dryRun=All", Body: strings.Replace(whole(""), old, new, 1)})
+			post := func(from, to string) string {
+				a := s.Do(Request{Method: "POST", Path: s.Path("v2") + "?dryRun=All", Body: strings.Replace(whole(""), from, to, 1)})
 				if a.Code >= 400 {
 					return refusal(a)
 				}

@@ -357,6 +357,39 @@ var openapiCases = []Case{
 		Kubectl: "kubectl explain portrules.spec.endpoint --api-version=GROUP/v2",
 	},
 	{
+		ID: "openapi/description-texts", Ask: "how each field of our own is described, apart from line breaks and the list of an enum's values",
+		Do: func(s *Side) string {
+			schemas := s.schemas("v2")
+			var texts []string
+			for path, keywords := range schemas {
+				text, _ := keywords["description"].(string)
+				text, _, _ = strings.Cut(text, "\n\n\nPossible enum values")
+				if text != "" && !strings.HasPrefix(path, "metadata") && !strings.HasPrefix(path, "status.conditions[]") && path != "apiVersion" && path != "kind" {
+					texts = append(texts, path+": "+strings.Join(strings.Fields(text), " "))
+				}
+			}
+			slices.Sort(texts)
+			return strings.Join(texts, " | ")
+		},
+		Want: Both(`PortRule: PortRule asks that a number of nodes open one port towards an endpoint.` +
+			` | spec.endpoint.host: host is an IPv4 address, an IPv6 address in canonical form, or a DNS-1123 subdomain. Each endpoint has one spelling, so a host of digits and dots alone must be a valid IPv4 address.` +
+			` | spec.endpoint.port: port, 1 to 65535.` +
+			` | spec.endpoint.protocol: protocol is tcp, udp, sctp or dccp. Absent means tcp.` +
+			` | spec.endpoint: endpoint that the nodes open the port towards. It cannot be changed: make another rule.` +
+			` | spec.permanent: permanent keeps the rule across reloads of the firewall. Absent means false.` +
+			` | spec.replicas: replicas is the number of nodes that should carry the rule, 0 to 100. Absent means 1.` +
+			` | spec.service: service that the port belongs to, a DNS-1123 label such as "nginx".` +
+			` | spec.timeoutSeconds: timeoutSeconds removes the rule after this many seconds, at least 1. Absent means that the rule stays. A rule with a timeout cannot be permanent.` +
+			` | spec: spec is what the nodes should do.` +
+			` | status.conditions: conditions of the rule. Ready is true when as many nodes carry the rule as spec.replicas asks for.` +
+			` | status.observedGeneration: observedGeneration is the metadata.generation that the rest of the status describes. Absent means that no controller has seen the object yet.` +
+			` | status.replicas: replicas is the number of nodes that carry the rule.` +
+			` | status.selector: selector selects the nodes that carry the rule, as a label selector in its string form.` +
+			` | status: status is what the nodes do. It is written through the status subresource only.`),
+		Rows:    openapiRows,
+		Kubectl: "kubectl explain portrules --recursive --api-version=GROUP/v2",
+	},
+	{
 		ID: "openapi/models", Ask: "which models of its own the document has, from which clients are generated",
 		Do: func(s *Side) string {
 			var names []string

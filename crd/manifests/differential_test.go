@@ -64,11 +64,11 @@ func FuzzAgreement(f *testing.F) {
 	} {
 		f.Add([]byte(`{"apiVersion":"`+api.CRDGroup+`/v2","kind":"PortRule","metadata":{"name":"rule"},"spec":`+spec+`}`), []byte(nil))
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.NewChaCha8([32]byte{})
 	for range 200 {
 		data := make([]byte, 64)
-		for i := range data {
-			data[i] = byte(random.Uint32())
+		if _, err := random.Read(data); err != nil {
+			f.Fatal(err)
 		}
 		f.Add([]byte(nil), data)
 	}
@@ -134,7 +134,7 @@ func (o opinion) fields() []string {
 // if there is one.
 func compare(t *testing.T, crd *crdJudge, typed *goJudge, version string, object, old []byte) {
 	t.Helper()
-	if old != nil && !comparable(crd, typed, version, old) {
+	if old != nil && !storable(crd, typed, version, old) {
 		return
 	}
 	c, g := crd.judge(version, object, old), typed.judge(version, object, old)
@@ -180,10 +180,10 @@ func compare(t *testing.T, crd *crdJudge, typed *goJudge, version string, object
 	}
 }
 
-// comparable is whether an object can have been stored by either side, be it before a
+// storable is whether an object can have been stored by either side, be it before a
 // rule was tightened. The two judge changes of others in their own ways: to Go what is
 // missing is zero, which is a value that changes.
-func comparable(crd *crdJudge, typed *goJudge, version string, old []byte) bool {
+func storable(crd *crdJudge, typed *goJudge, version string, old []byte) bool {
 	c, g := crd.judge(version, old, nil), typed.judge(version, old, nil)
 	return c.err == nil && g.err == nil && withoutReason(old, version, c, g) == nil && !slices.ContainsFunc(c.errs, func(err *field.Error) bool {
 		return err.Type == field.ErrorTypeRequired
