@@ -210,6 +210,7 @@ func (o *Options) applyDelegated(ctx context.Context, generic *genericapiserver.
 	}
 	o.Recommended.Authentication.WithCustomRoundTripper(traced)
 	o.Recommended.Authorization.WithCustomRoundTripper(traced)
+	o.Recommended.ExtraAdmissionInitializers = keepParametersOut
 	if err := o.Recommended.ApplyTo(generic); err != nil {
 		return fmt.Errorf("configure the server: %w", err)
 	}

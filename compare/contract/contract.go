@@ -119,9 +119,9 @@ func Cases() []Case {
 	return slices.Concat(writeCases, changeCases, concurrentCases, readCases, clusterCases)
 }
 
-// The rows of the table that the Kubernetes documentation compares CRDs and aggregated
-// APIs by, "Advanced features and flexibility" and "Common features" of its page about
-// custom resources.
+// KubernetesRows are the rows of the tables by which the Kubernetes documentation compares
+// CRDs and aggregated APIs, "Advanced features and flexibility" and "Common features" of
+// its page about custom resources.
 var KubernetesRows = []string{
 	"Validation", "Defaulting", "Multi-versioning", "Custom Storage", "Custom Business Logic",
 	"Scale Subresource", "Status Subresource", "Other Subresources", "strategic-merge-patch",

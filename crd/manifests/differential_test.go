@@ -146,7 +146,9 @@ func compare(t *testing.T, crd *crdJudge, typed *goJudge, version string, object
 		fail("one is strict about it, the other is not")
 	}
 	if without := withoutReason(object, version, c, g); without != nil {
-		if again := crd.judge(version, without, old); fraction.MatchString(fmt.Sprint(g.err)) && !slices.Equal(again.fields(), c.fields()) {
+		// the check of the scale subresource reads spec.replicas as a whole number, and not 1.0
+		ofScale := strings.Contains(fmt.Sprint(c.errs), "accessor error")
+		if again := crd.judge(version, without, old); !ofScale && fraction.MatchString(fmt.Sprint(g.err)) && !slices.Equal(again.fields(), c.fields()) {
 			fail("the CRD tells 80.0 from 80")
 		}
 		compare(t, crd, typed, version, without, old)
