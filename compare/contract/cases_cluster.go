@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -2252,16 +2253,29 @@ func (s *Side) held() string {
 	})
 }
 
-// owned makes the rule one, and the ConfigMap owned that it owns.
+// owned makes the rule one, and the ConfigMap owned that it owns, and returns once the
+// garbage collector knows that: it sees ConfigMaps in the order in which they come, and
+// has collected a later one, of an owner that never was.
 func (s *Side) owned() {
 	rule := s.Make("one", "{}").Object()
 	if s.err != nil {
 		return
 	}
-	_, err := s.Clientset.CoreV1().ConfigMaps(s.Namespace).Create(s.ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Name: "owned", OwnerReferences: []metav1.OwnerReference{{APIVersion: s.Group + "/v2", Kind: api.Kind, Name: "one", UID: rule.GetUID()}},
-	}}, metav1.CreateOptions{})
-	s.Fail(err)
+	for _, owner := range []struct {
+		of string
+		metav1.OwnerReference
+	}{
+		{"owned", metav1.OwnerReference{APIVersion: s.Group + "/v2", Kind: api.Kind, Name: "one", UID: rule.GetUID()}},
+		{"waif", metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "absent", UID: uuid.NewUUID()}},
+	} {
+		_, err := s.Clientset.CoreV1().ConfigMaps(s.Namespace).Create(s.ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: owner.of, OwnerReferences: []metav1.OwnerReference{owner.OwnerReference}},
+		}, metav1.CreateOptions{})
+		s.Fail(err)
+	}
+	s.Eventually(func() (string, bool) {
+		return "the garbage collector does not collect", s.Do(Request{Path: "/api/v1/namespaces/" + s.Namespace + "/configmaps/waif"}).Code == http.StatusNotFound
+	})
 }
 
 // counted is the name by which a ResourceQuota counts rules.
