@@ -91,10 +91,13 @@ func Run(ctx context.Context, options Options) ([]Row, error) {
 		if _, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.Namespace}}, metav1.CreateOptions{}); err != nil {
 			return "", fmt.Errorf("make a namespace: %w", err)
 		}
-		defer func() {
-			// where nothing ends namespaces, it stays
-			err = errors.Join(err, namespaces.Delete(context.WithoutCancel(ctx), s.Namespace, metav1.DeleteOptions{}))
-		}()
+		if !place.Bed.Ephemeral() {
+			// elsewhere it ends with the cluster: hundreds that end at once would hold up
+			// those whose end is a case
+			defer func() {
+				err = errors.Join(err, namespaces.Delete(context.WithoutCancel(ctx), s.Namespace, metav1.DeleteOptions{}))
+			}()
+		}
 		return c.Do(s), s.err
 	}
 
