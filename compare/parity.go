@@ -112,7 +112,7 @@ func runParity(ctx context.Context, flags parityFlags, cases []contract.Case, st
 			return startErr
 		}
 		defer func() { err = errors.Join(err, stop()) }()
-		options.SameGroup = &contract.Place{Bed: other, Group: api.Group, Has: []contract.Need{contract.AuditLog}}
+		options.SameGroup = &contract.Place{Bed: other, Group: api.Group, Has: contract.HostHas}
 	}
 	rows, runErr := contract.Run(ctx, options)
 	var duplicates []contract.Duplicates
@@ -182,5 +182,5 @@ func parityProvider(flags clusterFlags, group *process.Group, say func(string)) 
 	if flags.kind == cluster.KindKind {
 		return cluster.NewKind(group, flags.name, cluster.KindOptions{AuditLog: true, Say: say}), []contract.Need{contract.ControllerManager, contract.AuditLog}
 	}
-	return cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: true}), []contract.Need{contract.AuditLog}
+	return cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: true}), contract.HostHas
 }

@@ -688,6 +688,7 @@ var watchCases = []Case{
 		},
 		Want:    Both("200; ERROR 410 Expired: too old resource version: 1 (N); END "),
 		Rows:    []string{"Watch"},
+		Needs:   []Need{OlderEtcd},
 		Kubectl: rawList + "watch=true&resourceVersion=1'",
 	},
 	{

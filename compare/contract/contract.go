@@ -83,7 +83,14 @@ const (
 	ControllerManager Need = "a controller manager"
 	// AuditLog is the kube-apiserver's, which a run turns on where it starts one.
 	AuditLog Need = "an audit log that the harness can read"
+	// OlderEtcd has revisions that the caches of neither side begin with. A server on an
+	// etcd of its own begins with the first.
+	OlderEtcd Need = "an etcd that is older than both implementations"
 )
+
+// HostHas is what a control plane of processes of this host has, one that was started with
+// an audit log.
+var HostHas = []Need{AuditLog, OlderEtcd}
 
 // Verdict is what a case comes to.
 type Verdict string

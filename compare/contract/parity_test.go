@@ -43,8 +43,8 @@ func TestParity(t *testing.T) {
 	sameGroup := start(t, setup)
 
 	options := contract.Options{Cases: contract.Cases()}
-	options.CRD, options.Aggregated = contract.Places(bed, contract.AuditLog)
-	options.SameGroup = &contract.Place{Bed: sameGroup, Group: api.Group, Has: []contract.Need{contract.AuditLog}}
+	options.CRD, options.Aggregated = contract.Places(bed, contract.HostHas...)
+	options.SameGroup = &contract.Place{Bed: sameGroup, Group: api.Group, Has: contract.HostHas}
 	rows, err := contract.Run(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
