@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,25 +21,43 @@ import (
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/progress"
+	"portrule.example/lab/compare/relay"
 	"portrule.example/lab/compare/report"
 	"portrule.example/lab/compare/testbed"
 )
 
-// The rounds of a run, and of a quick one. The warm-up comes on top.
-const (
-	fullRounds  = 500
-	quickRounds = 100
-	warmUpShare = 10 // one warm-up round for so many that count
+// What a run measures by default, and a quick one.
+var (
+	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 3*time.Minute + 45*time.Second, Windows: 12, Window: 400 * time.Millisecond}
+	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 36 * time.Second, Windows: 12, Window: 150 * time.Millisecond, Loaded: []string{"create", "get"}}
 )
 
+// defaultClients are those of the closed loop.
+const defaultClients = 8
+
 type benchFlags struct {
-	cluster clusterFlags
-	suites  []string
-	rounds  int
-	quick   bool
-	out     string
-	crd     []string
-	setup   testbed.CRDSetup
+	cluster   clusterFlags
+	suites    []string
+	quick     bool
+	out       string
+	crd       []string
+	setup     testbed.CRDSetup
+	rounds    int
+	precision string
+	budget    time.Duration
+	clients   int
+	rate      float64
+	seed      uint64
+	delay     []string
+	baseline  string
+	failOn    []string
+	dryRun    bool
+
+	plan   bench.Plan
+	delays map[string]time.Duration
+	gates  []bench.Gate
+	// before is the result in baseline, nil without one.
+	before *bench.Result
 }
 
 func benchCommand() *cobra.Command {
@@ -46,11 +65,21 @@ func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measures both implementations, and a native resource as the floor",
-		Args:  noArguments,
+		Long: "Measures both implementations, and a native resource as the floor.\n\n" +
+			"The exit code is 0 if all was measured, 1 if not, 2 if the flags are wrong, and 3 if a\n" +
+			"condition of --fail-on is met.",
+		Example: "  compare bench --suite verbs --out main\n" +
+			"  compare bench --suite verbs --baseline main --fail-on 'aggregated/get p50 > +10%'\n" +
+			"  compare bench --rate 200 --fail-on 'aggregated/get p50 > 1.8x crd'\n" +
+			"  compare bench --delay server-apiserver=5ms",
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			suites, err := flags.check()
+			suites, err := flags.check(cmd.Flags().Changed)
 			if err != nil {
 				return err
+			}
+			if flags.dryRun {
+				return dryRun(cmd.Context(), flags, suites, cmd.OutOrStdout())
 			}
 			return runBench(cmd.Context(), flags, suites, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -58,9 +87,18 @@ func benchCommand() *cobra.Command {
 	flags.cluster.add(cmd, "portrule-bench")
 	addCRDSetup(cmd, &flags.crd, "schema")
 	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: verbs)")
-	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, fmt.Sprintf("samples of each case and implementation (default %d, with --quick %d)", fullRounds, quickRounds))
-	cmd.Flags().BoolVar(&flags.quick, "quick", false, "fewer samples: a minute, and wider intervals")
+	cmd.Flags().BoolVar(&flags.quick, "quick", false, "a minute instead of five, and wider intervals")
 	cmd.Flags().StringVar(&flags.out, "out", "", "the directory for the results (default compare/results/<UTC time>)")
+	cmd.Flags().StringVar(&flags.precision, "precision", "", "how far the interval of each ratio may reach: each case has as many rounds as that takes (default 3%, with --quick 10%)")
+	cmd.Flags().DurationVar(&flags.budget, "budget", 0, "the time in which to measure, however wide the intervals are then (default 3m45s, with --quick 38s)")
+	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, "in place of --precision and --budget: the exact number of rounds of each case")
+	cmd.Flags().IntVar(&flags.clients, "clients", defaultClients, "the clients of the closed loop, which measures throughput and CPU time; 0 leaves it out")
+	cmd.Flags().Float64Var(&flags.rate, "rate", 0, "measure tails too, in an open loop of so many requests a second (of the cases that \"compare list\" marks *)")
+	cmd.Flags().Uint64Var(&flags.seed, "seed", 0, "the seed of the order in which the implementations take turns (default: a new one)")
+	cmd.Flags().StringSliceVar(&flags.delay, "delay", nil, "add a delay to a link, as in "+relay.Server+"=5ms; the links are "+strings.Join(relay.Names, ", "))
+	cmd.Flags().StringVar(&flags.baseline, "baseline", "", "the directory of an earlier run: say what has changed since")
+	cmd.Flags().StringArrayVar(&flags.failOn, "fail-on", nil, "exit with code 3 under a condition such as 'aggregated/get p50 > +10%' (over the baseline), 'aggregated/get p99 > 5ms', 'aggregated/get p50 > 1.8x crd'; may be repeated")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be measured, and how long that takes")
 	return cmd
 }
 
@@ -72,8 +110,8 @@ func suiteNames() string {
 	return strings.Join(names, ", ")
 }
 
-// check fills in the defaults and returns the suites.
-func (f *benchFlags) check() ([]bench.Suite, error) {
+// check fills in the defaults and returns the suites. changed is whether a flag was given.
+func (f *benchFlags) check(changed func(flag string) bool) ([]bench.Suite, error) {
 	if err := f.cluster.check(); err != nil {
 		return nil, err
 	}
@@ -81,17 +119,93 @@ func (f *benchFlags) check() ([]bench.Suite, error) {
 	if f.setup, err = testbed.ParseCRDSetup(f.crd); err != nil {
 		return nil, UsageError{err}
 	}
-	switch {
-	case f.rounds < 0:
-		return nil, usagef("--rounds %d: it takes at least one round", f.rounds)
-	case f.rounds == 0 && f.quick:
-		f.rounds = quickRounds
-	case f.rounds == 0:
-		f.rounds = fullRounds
+	if err := f.makePlan(changed); err != nil {
+		return nil, err
+	}
+	if f.delays, err = relay.ParseDelays(f.delay); err != nil {
+		return nil, usagef("--delay: %w", err)
+	}
+	suites, err := f.chosenSuites()
+	if err != nil {
+		return nil, err
+	}
+	if f.gates, err = parseGates(f.failOn, suites, f.baseline != ""); err != nil {
+		return nil, err
+	}
+	if f.baseline != "" {
+		if f.before, err = report.Read(f.baseline); err != nil {
+			return nil, fmt.Errorf("--baseline: %w", err)
+		}
 	}
 	if f.out == "" {
 		f.out = filepath.Join("compare", "results", time.Now().UTC().Format("20060102T150405Z"))
 	}
+	return suites, nil
+}
+
+// makePlan says how much is measured.
+func (f *benchFlags) makePlan(changed func(flag string) bool) error {
+	f.plan = fullPlan
+	if f.quick {
+		f.plan = quickPlan
+	}
+	switch {
+	case f.rounds < 0 || f.rounds == 0 && changed("rounds"):
+		return usagef("--rounds %d: it takes at least one round", f.rounds)
+	case f.rounds > 0 && (changed("precision") || changed("budget")):
+		return usagef("--rounds is the exact number of rounds: leave out --precision and --budget, or --rounds")
+	case f.budget < 0 || f.budget == 0 && changed("budget"):
+		return usagef("--budget %s: give a time such as 2m", f.budget)
+	case f.clients < 0:
+		return usagef("--clients %d: it cannot be less than none", f.clients)
+	case f.rate < 0 || f.rate == 0 && changed("rate") || f.rate > 1e5:
+		return usagef("--rate %g: give requests a second, 100000 at most", f.rate)
+	}
+	if f.precision != "" {
+		text, percent := strings.CutSuffix(f.precision, "%")
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil || !percent || value <= 0 || value >= 100 {
+			return usagef("--precision %s: give a percentage such as 3%%", f.precision)
+		}
+		f.plan.Precision = value / 100
+	}
+	if f.rounds > 0 {
+		f.plan.Rounds, f.plan.Precision, f.plan.Budget = f.rounds, 0, 0
+	}
+	if f.budget > 0 {
+		f.plan.Budget = f.budget
+	}
+	if f.seed == 0 {
+		f.seed = uint64(time.Now().UnixNano()) % 1e9
+	}
+	f.plan.Clients, f.plan.Rate, f.plan.Seed = f.clients, f.rate, f.seed
+	return nil
+}
+
+// parseGates reads the conditions of --fail-on. suites are what is measured, nil if that
+// is not known.
+func parseGates(texts []string, suites []bench.Suite, baseline bool) ([]bench.Gate, error) {
+	var gates []bench.Gate
+	for _, text := range texts {
+		gate, err := bench.ParseGate(text)
+		if err != nil {
+			return nil, usagef("--fail-on: %w", err)
+		}
+		if gate.NeedsBaseline() && !baseline {
+			return nil, usagef("--fail-on %q is about a change: name the run before with --baseline", text)
+		}
+		if suites != nil {
+			if err := gate.Check(suites); err != nil {
+				return nil, usagef("--fail-on: %w", err)
+			}
+		}
+		gates = append(gates, gate)
+	}
+	return gates, nil
+}
+
+// chosenSuites returns the suites that were asked for.
+func (f *benchFlags) chosenSuites() ([]bench.Suite, error) {
 	var suites []bench.Suite
 	if len(f.suites) == 0 {
 		for _, suite := range bench.Suites {
@@ -121,9 +235,6 @@ next:
 	}
 	return suites, nil
 }
-
-// warmUp is the number of rounds before those that count.
-func (f *benchFlags) warmUp() int { return max(1, f.rounds/warmUpShare) }
 
 // splitAddress reads host:port.
 func splitAddress(address string) (string, int, error) {
@@ -158,14 +269,22 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	defer func() { err = errors.Join(err, group.Close()) }()
 
 	started := time.Now()
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group, show.Step), group, testbed.Alike(flags.setup), show.Step)
+	setup, options := testbed.Alike(flags.setup), cluster.EmbeddedOptions{}
+	if len(flags.delays) > 0 {
+		if flags.cluster.kind != cluster.KindEmbedded {
+			return usagef("--delay goes with --cluster %s: it is put between processes of this host", cluster.KindEmbedded)
+		}
+		setup.Links = &relay.Links{}
+		options.Etcd = func(address string) (string, error) { return setup.Links.Through(relay.Etcd, "127.0.0.1", address) }
+	}
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, bed.Stop()) }()
 	show.Step(bed.Ready.String())
 
-	samples, result, runErr := measure(ctx, bed, flags, suites, show.Update)
+	samples, result, runErr := measure(ctx, bed, flags, suites, show)
 	show.Finish()
 	if result == nil {
 		return runErr
@@ -179,22 +298,112 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	if runErr != nil {
 		result.Warnings = append(result.Warnings, "the run did not finish: "+runErr.Error())
 	}
-	if err := report.Write(flags.out, result, samples); err != nil {
-		return errors.Join(runErr, err)
-	}
+	// what was measured is seen even if it cannot be kept
 	if err := report.Table(stdout, result); err != nil {
 		return errors.Join(runErr, err)
 	}
 	for _, warning := range result.Warnings {
 		fmt.Fprintln(stderr, "warning:", warning)
 	}
-	fmt.Fprintf(stderr, "results in %s\n", flags.out)
-	return runErr
+	if err := keep(flags.out, result, samples, stderr); err != nil {
+		return errors.Join(runErr, err)
+	}
+	if runErr != nil {
+		return runErr
+	}
+	var changes []bench.Change
+	if flags.before != nil {
+		if changes, err = showChanges(flags.before, result, stdout); err != nil {
+			return fmt.Errorf("--baseline %s: %w", flags.baseline, err)
+		}
+	}
+	return applyGates(flags.gates, result, changes, stderr)
+}
+
+// keep writes the result into dir or, if that fails because a disk is full or gone, into a
+// temporary directory, so that nothing that was measured is lost.
+func keep(dir string, result *bench.Result, samples []bench.Samples, stderr io.Writer) error {
+	err := report.Write(dir, result, samples)
+	if err == nil {
+		fmt.Fprintf(stderr, "results in %s\n", dir)
+		return nil
+	}
+	other, errTemp := os.MkdirTemp("", "portrule-results-")
+	if errTemp == nil {
+		errTemp = report.Write(other, result, samples)
+	}
+	if errTemp != nil {
+		return errors.Join(err, fmt.Errorf("nor can they be kept elsewhere: %w; the tables above are all there is", errTemp))
+	}
+	return fmt.Errorf("%w; they are in %s instead", err, other)
+}
+
+// showChanges prints what has changed between two runs.
+func showChanges(before, after *bench.Result, stdout io.Writer) ([]bench.Change, error) {
+	changes, err := bench.Diff(before, after)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(stdout)
+	return changes, report.Changes(stdout, changes)
+}
+
+// GateError says that conditions of --fail-on are met.
+type GateError struct{ What []string }
+
+func (e GateError) Error() string { return strings.Join(e.What, "\n") }
+
+// applyGates judges a run by the conditions of --fail-on. It returns a [GateError] if one
+// is met.
+func applyGates(gates []bench.Gate, result *bench.Result, changes []bench.Change, stderr io.Writer) error {
+	var failed GateError
+	for _, gate := range gates {
+		outcomes, err := gate.Apply(result, changes)
+		if err != nil {
+			return fmt.Errorf("--fail-on: %w", err)
+		}
+		for _, outcome := range outcomes {
+			if outcome.Failed {
+				failed.What = append(failed.What, outcome.What)
+			} else {
+				fmt.Fprintf(stderr, "passed: not %s\n", outcome.What)
+			}
+		}
+	}
+	if len(failed.What) > 0 {
+		return failed
+	}
+	return nil
+}
+
+// dryRun says what would be measured.
+func dryRun(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout io.Writer) error {
+	flags.cluster.choose(ctx, func(step string) { fmt.Fprintln(stdout, step) })
+	fmt.Fprintf(stdout, "the control plane would be %s, the results would be in %s\n", flags.cluster.kind, flags.out)
+	listSuites(stdout, suites)
+	plan := flags.plan
+	if plan.Rounds > 0 {
+		fmt.Fprintf(stdout, "each case has %d rounds", plan.Rounds)
+	} else {
+		fmt.Fprintf(stdout, "each case has rounds until the intervals of its ratios reach %g%% at most, and all together take about %s", 100*plan.Precision, plan.Budget)
+	}
+	if plan.Clients > 0 {
+		which := "the cases marked *"
+		if plan.Loaded != nil {
+			which = strings.Join(plan.Loaded, ", ")
+		}
+		fmt.Fprintf(stdout, "; %s have %d windows of %s with %d clients", which, plan.Windows, plan.Window, plan.Clients)
+	}
+	if plan.Rate > 0 {
+		fmt.Fprintf(stdout, ", and as many with %g requests a second", plan.Rate)
+	}
+	fmt.Fprintf(stdout, "; the seed is %d\n", plan.Seed)
+	return nil
 }
 
 // measure runs the suites as an ordinary user in namespaces of their own. The
 // result is nil if not a single request was measured.
-func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites []bench.Suite, progress func(int, int, string)) ([]bench.Samples, *bench.Result, error) {
+func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites []bench.Suite, show *progress.Progress) ([]bench.Samples, *bench.Result, error) {
 	suffix := utilrand.String(5)
 	namespace, listNamespace := "portrule-bench-"+suffix, "portrule-bench-list-"+suffix
 	if err := bed.Namespaces(ctx, namespace, listNamespace); err != nil {
@@ -210,7 +419,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	if impls[bench.Sample] {
 		var warnings []string
 		var err error
-		result.Measurements, result.Comparisons, warnings, err = startPeers(ctx, bed, flags.quick, progress)
+		result.Measurements, result.Comparisons, warnings, err = startPeers(ctx, bed, flags.quick, show.Update)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -239,9 +448,34 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	if err != nil {
 		return nil, nil, err
 	}
+	for link, delay := range flags.delays {
+		if err := bed.Delay(link, delay); err != nil {
+			return nil, nil, UsageError{fmt.Errorf("--delay: %w", err)}
+		}
+	}
+	usage := bed.Usage
+	if _, err := usage(ctx); errors.Is(err, errors.ErrUnsupported) {
+		result.Warnings = append(result.Warnings, "CPU time and memory are not measured: "+err.Error())
+		usage = nil
+	} else if err != nil {
+		return nil, nil, err
+	}
+	show.Step("listening for what else the machine does")
+	noise, err := bench.ListenForNoise(ctx, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	result.Environment.Noise = noise
+	for _, n := range noise {
+		if n.Loud {
+			show.Step("warning: " + n.String())
+			result.Warnings = append(result.Warnings, n.String())
+		}
+	}
+	const parts = 1000
 	samples, err := bench.Run(ctx, bench.Options{
-		Suites: suites, Rounds: flags.rounds, WarmUp: flags.warmUp(),
-		Sessions: sessions, Progress: progress,
+		Plan: flags.plan, Suites: suites, Sessions: sessions, Usage: usage,
+		Progress: func(p bench.Progress) { show.Update(int(parts*p.Done), parts, p.What) },
 	})
 	select {
 	case <-bed.Exited():

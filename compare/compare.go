@@ -54,7 +54,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand(), parityCommand())
+	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand(), parityCommand(),
+		listCommand(), reportCommand(), diffCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	}
@@ -137,8 +138,9 @@ func addCRDSetup(cmd *cobra.Command, words *[]string, preset ...string) {
 		"by what the CRD states the rules beyond its schema: policies, webhooks, reservation, or schema for nothing")
 }
 
-// provider returns the control plane that checked and chosen flags select.
-func (f *clusterFlags) provider(group *process.Group, say func(step string)) cluster.Provider {
+// provider returns the control plane that checked and chosen flags select; embedded are the
+// options of an embedded one.
+func (f *clusterFlags) provider(group *process.Group, embedded cluster.EmbeddedOptions, say func(step string)) cluster.Provider {
 	switch f.kind {
 	case cluster.KindExisting:
 		host, port, _ := splitAddress(f.serverAddress)
@@ -148,6 +150,6 @@ func (f *clusterFlags) provider(group *process.Group, say func(step string)) clu
 	case cluster.KindKind:
 		return cluster.NewKind(group, f.name, cluster.KindOptions{Say: say})
 	default:
-		return cluster.NewEmbedded(group, cluster.EmbeddedOptions{})
+		return cluster.NewEmbedded(group, embedded)
 	}
 }

@@ -32,7 +32,8 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.Go = runtime.Version()
 	e.OS = runtime.GOOS + "/" + runtime.GOARCH
 	e.Cores = runtime.NumCPU()
-	e.Rounds, e.WarmUp = flags.rounds, flags.warmUp()
+	e.Seed, e.Delay = flags.plan.Seed, flags.delay
+	e.Rounds, e.Precision, e.BudgetSeconds = flags.plan.Rounds, flags.plan.Precision, flags.plan.Budget.Seconds()
 	e.ReadySeconds = map[string]float64{
 		"controlPlane":    bed.Ready.ControlPlane.Seconds(),
 		"implementations": bed.Ready.Implementations.Seconds(),

@@ -1,21 +1,39 @@
 // Package bench measures the same requests against each implementation of
 // PortRule.
 //
-// A [Suite] is a set of cases. A [Case] says how one sample is taken from one
-// [Subject]. [Run] takes the samples in rounds: in each round every subject has
-// one turn, and the order is reversed from round to round (A B C, C B A, ...), so
-// that whatever slows the machine down meets all of them alike. What is compared
-// are the samples of the same round. statistics.go has the arithmetic, result.go
-// what comes out, verbs.go and peers.go the suites.
+// A [Suite] is a set of cases. A [Case] says which requests are sent to a [Subject].
+// [Run] measures each case in up to three ways:
+//
+//   - rounds, for latency: one client, one request at a time. In each round every
+//     subject has one turn, in an order that is shuffled anew, so that whatever slows
+//     the machine down meets all of them alike. What is compared are the requests of
+//     the same round. There are as many rounds as the interval asked for takes, within
+//     the time there is.
+//   - windows of a closed loop, for throughput and for what a request costs the
+//     processes: several clients, each of which sends its next request when it has
+//     the answer to the last.
+//   - windows of an open loop, for tails: requests that arrive on a schedule, whether
+//     the earlier ones have been answered or not.
+//
+// [RoundTrips] is the fourth: how often a request crosses a link, as the slope of its
+// latency over a delay that is put on the link.
+//
+// rounds.go, window.go and slope.go take the samples, statistics.go has the
+// arithmetic, result.go is what comes out, diff.go what two results have to say about
+// each other; verbs.go and peers.go are the suites, noise.go looks at the machine.
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
 )
 
 // Suite is a named set of cases.
@@ -46,104 +64,191 @@ type Case struct {
 	// Cache is the state of the aggregated server's authorization cache that the
 	// case arranges for: warm, cold, or empty if the case does not say.
 	Cache string
-	// Prepare sets the subject up for rounds samples and returns what takes them.
-	// What it starts ends with ctx.
-	Prepare func(ctx context.Context, s *Session, rounds int) (Sampler, error)
+	// Loaded is whether the case is measured in windows too.
+	Loaded bool
+	// New returns the requests of one of the clients of a subject, which are counted
+	// from 0. What it starts ends with ctx.
+	New func(ctx context.Context, s *Session, client int) (Requests, error)
 }
 
-// Sampler takes the i-th sample, counted from 0. The time that it returns covers
-// the request alone: from before it is sent until the last byte of the answer.
-type Sampler func(ctx context.Context, i int) (time.Duration, error)
+// Requests are what one client sends, one after the other.
+type Requests struct {
+	// Stock makes what the requests from up to to, without to, need: it is not measured.
+	// It is nil if they need nothing.
+	Stock func(ctx context.Context, from, to int) error
+	// Send sends the i-th request, counted from 0. The time that it returns covers the
+	// request alone: from before it is sent until the last byte of the answer.
+	Send func(ctx context.Context, i int) (time.Duration, error)
+}
 
-// Options say how much is measured, and where.
+func (r Requests) stock(ctx context.Context, from, to int) error {
+	if r.Stock == nil {
+		return nil
+	}
+	return r.Stock(ctx, from, to)
+}
+
+// Plan says how much is measured.
+type Plan struct {
+	// Rounds is the exact number of rounds of each case; 0 means as many as Precision
+	// takes, but MinRounds at least, and no more than Budget leaves time for.
+	Rounds    int
+	MinRounds int
+	// Precision is how far the interval of each ratio may reach from it, as a part of it.
+	Precision float64
+	// Budget bounds the time of all suites together. A case that needs less than its
+	// share leaves the rest to those after it; a case is given its fewest rounds and its
+	// windows whatever time is left.
+	Budget time.Duration
+	// Windows is the number of windows of each loaded case, subject and loop, Window about
+	// how long one is, Clients the clients of the closed loop. Loaded are the names of the
+	// loaded cases that have windows; nil means all.
+	Loaded  []string
+	Windows int
+	Window  time.Duration
+	Clients int
+	// Rate is the requests a second of the open loop; 0 means that there is none.
+	Rate float64
+	// Seed is of the order of turns and of the arrivals of the open loop.
+	Seed uint64
+}
+
+// Options say what is measured, and where.
 type Options struct {
+	Plan
 	Suites []Suite
-	// Rounds is the number of samples of each case and subject.
-	Rounds int
-	// WarmUp is the number of rounds that precede them and are thrown away.
-	WarmUp int
 	// Sessions are the subjects, each with a client. A suite uses those of its
 	// implementations that are there.
 	Sessions []*Session
 	// Credential is how the sessions' user is authenticated.
 	Credential cluster.Credential
-	// Progress is told when a case begins and, with done of total, when a round ends.
-	Progress func(done, total int, what string)
+	// Usage returns what the processes have used so far; nil if that cannot be known.
+	Usage func(ctx context.Context) (map[string]process.Usage, error)
+	// Progress is told what is being done and what part of the whole is done.
+	Progress func(Progress)
 }
 
-// Samples are what a case gave, the i-th of each subject from the same round.
+// Progress is how far a run is.
+type Progress struct {
+	// Done is the part that is done, 0 to 1.
+	Done float64
+	What string
+}
+
+// Samples are what a case gave.
 type Samples struct {
 	Suite string
 	Case  Case
 	// Impls and Pairs are those of the suite.
 	Impls []string
 	Pairs [][2]string
-	// Impl has the samples by implementation, all of one length.
+	// Impl has the latencies by implementation, the i-th of each from the same round.
 	Impl map[string][]time.Duration
+	// WarmUp is the number of rounds before the latencies were steady.
+	WarmUp int
+	// Windows are the windows by loop and implementation, the i-th of each from the
+	// same round.
+	Windows map[Loop]map[string][]Window
+}
+
+// Steady are the latencies of an implementation after the warm-up.
+func (s Samples) Steady(impl string) []time.Duration {
+	all := s.Impl[impl]
+	return all[min(s.WarmUp, len(all)):]
+}
+
+// Loops are those that the case was measured in, in a fixed order.
+func (s Samples) Loops() []Loop {
+	return slices.SortedFunc(maps.Keys(s.Windows), func(a, b Loop) int {
+		return cmp.Or(cmp.Compare(a.Rate, b.Rate), cmp.Compare(a.Clients, b.Clients))
+	})
 }
 
 // Run takes the samples. It returns those of complete rounds even if there is an
 // error, so that an interrupted run leaves what it has.
 func Run(ctx context.Context, o Options) ([]Samples, error) {
-	var all []Samples
-	total := 0
+	r := &run{Options: o, random: rand.New(rand.NewPCG(o.Seed, 0)), began: time.Now()} //nolint:gosec // a seed that can be repeated is the point
 	for _, suite := range o.Suites {
-		total += len(suite.Cases) * (o.WarmUp + o.Rounds)
+		r.cases += len(suite.Cases)
 	}
-	done := 0
+	var all []Samples
 	for _, suite := range o.Suites {
 		for _, c := range suite.Cases {
-			what := suite.Name + ": " + c.Name
-			o.Progress(done, total, what)
-			samples := Samples{Suite: suite.Name, Case: c, Impls: suite.Impls, Pairs: suite.Pairs, Impl: map[string][]time.Duration{}}
-			err := runCase(ctx, o, samples, func() { done++; o.Progress(done, total, what) })
+			r.what = suite.Name + ": " + c.Name
+			samples := Samples{
+				Suite: suite.Name, Case: c, Impls: suite.Impls, Pairs: suite.Pairs,
+				Impl: map[string][]time.Duration{}, Windows: map[Loop]map[string][]Window{},
+			}
+			err := r.measure(ctx, &samples)
 			all = append(all, samples)
 			if ctx.Err() != nil {
 				// the error says how the interruption broke a request
-				return all, fmt.Errorf("%s: interrupted: %w", what, ctx.Err())
+				return all, fmt.Errorf("%s: interrupted: %w", r.what, ctx.Err())
 			}
 			if err != nil {
-				return all, fmt.Errorf("%s: %w", what, err)
+				return all, fmt.Errorf("%s: %w", r.what, err)
 			}
+			r.done++
 		}
 	}
 	return all, nil
 }
 
-func runCase(ctx context.Context, o Options, samples Samples, roundDone func()) error {
-	// ends what Prepare has started
+// run is a run that goes on.
+type run struct {
+	Options
+	random *rand.Rand
+	began  time.Time
+	// cases is the number of all cases, done of those that are done.
+	cases, done int
+	// what is being done.
+	what string
+	// idle is what the processes use in a second in which nothing is asked of them, once
+	// it has been measured.
+	idle map[string]process.Usage
+}
+
+// progress tells that part of the present case is done, 0 to 1.
+func (r *run) progress(part float64, what string) {
+	r.Progress(Progress{Done: (float64(r.done) + part) / float64(r.cases), What: what})
+}
+
+// share is the part of the budget that the present case may use.
+func (r *run) share() time.Duration {
+	return max(0, r.Budget-time.Since(r.began)) / time.Duration(r.cases-r.done)
+}
+
+// roundsPart is the part of a case's time that its rounds take if it has windows too.
+const roundsPart = 0.6
+
+// measure takes all samples of a case.
+func (r *run) measure(ctx context.Context, samples *Samples) error {
+	// ends what the requests' makers have started
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	rounds := o.WarmUp + o.Rounds
-	sessions := slices.DeleteFunc(slices.Clone(o.Sessions), func(s *Session) bool { return !slices.Contains(samples.Impls, s.Subject.Impl) })
-	samplers := make([]Sampler, len(sessions))
-	for i, session := range sessions {
-		var err error
-		if samplers[i], err = samples.Case.Prepare(ctx, session, rounds); err != nil {
-			return fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
-		}
+	sessions := slices.DeleteFunc(slices.Clone(r.Sessions), func(s *Session) bool { return !slices.Contains(samples.Impls, s.Subject.Impl) })
+	loops := r.loops(samples.Case)
+	part := 1.0
+	if len(loops) > 0 {
+		part = roundsPart
 	}
-	turns := make([]int, len(sessions))
-	for i := range turns {
-		turns[i] = i
+	err := r.rounds(ctx, samples, sessions, time.Duration(float64(r.share())*part), func(done float64) {
+		r.progress(part*done, r.what)
+	})
+	if err != nil || len(loops) == 0 {
+		return err
 	}
-	for round := range rounds {
-		taken := make([]time.Duration, len(turns))
-		for _, i := range turns {
-			var err error
-			if taken[i], err = samplers[i](ctx, round); err != nil {
-				return fmt.Errorf("%s: %w", sessions[i].Subject.Impl, err)
-			}
+	for i, loop := range loops {
+		err := r.windows(ctx, samples, sessions, loop, func(done float64) {
+			r.progress(part+(1-part)*(float64(i)+done)/float64(len(loops)), r.what+", "+loop.String())
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", loop, err)
 		}
-		slices.Reverse(turns)
-		if round >= o.WarmUp {
-			for i, session := range sessions {
-				impl := session.Subject.Impl
-				samples.Impl[impl] = append(samples.Impl[impl], taken[i])
-			}
-		}
-		roundDone()
 	}
 	return nil
 }
+
+// turns is the order of n turns in the next round.
+func (r *run) turns(n int) []int { return r.random.Perm(n) }

@@ -21,18 +21,18 @@ var Peers = Suite{
 		{Name: "memory", About: "resident memory of the process then, with none of its objects in etcd"},
 	},
 	Cases: []Case{
-		{Name: "get", About: "GET of the same object each time", Cache: "warm", Prepare: prepareGet},
-		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Prepare: prepareGetNew},
-		{Name: "create", About: "POST of a new object", Cache: "warm", Prepare: prepareCreate},
-		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects, as JSON", ListSize), Cache: "warm", Prepare: prepareList},
+		{Name: "get", About: "GET of the same object each time", Cache: "warm", Loaded: true, New: newGet},
+		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", New: newGetNew},
+		{Name: "create", About: "POST of a new object", Cache: "warm", Loaded: true, New: newCreate},
+		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects, as JSON", ListSize), Cache: "warm", Loaded: true, New: newList},
 		{Name: "list-best", About: fmt.Sprintf("GET of a collection of %d objects in the fastest encoding that the server has: protobuf, JSON for sample-apiserver", ListSize),
-			Cache: "warm", Prepare: prepareListBest},
+			Cache: "warm", New: newListBest},
 	},
 }
 
-// prepareListBest lists what prepareList has created.
-func prepareListBest(_ context.Context, s *Session, _ int) (Sampler, error) {
-	return func(ctx context.Context, _ int) (time.Duration, error) {
+// newListBest lists what newList has created.
+func newListBest(_ context.Context, s *Session, _ int) (Requests, error) {
+	return Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
 		request := s.request("GET", s.ListNamespace, "").SetHeader("Accept", "application/vnd.kubernetes.protobuf,application/json")
 		if s.Subject.Impl == Sample {
 			// it has no protobuf, and refuses who prefers it
@@ -46,5 +46,5 @@ func prepareListBest(_ context.Context, s *Session, _ int) (Sampler, error) {
 			return 0, fmt.Errorf("the encoding is not the one that was expected: %.40q", body)
 		}
 		return elapsed, nil
-	}, nil
+	}}, nil
 }

@@ -2,10 +2,14 @@ package bench
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/aclements/go-moremath/stats"
 	"golang.org/x/perf/benchmath"
 
 	"portrule.example/lab/compare/cluster"
@@ -14,38 +18,230 @@ import (
 // confidence of every interval.
 const confidence = 0.95
 
+// quantiles are those that a latency is given with, if there are samples enough.
+var quantiles = []float64{0.9, 0.99, 0.999}
+
+// The names under which CPU time and memory are given that are no process's.
+const (
+	// AllProcesses is the sum of the processes but [ClientProcess].
+	AllProcesses = "all"
+	// ClientProcess is the harness, which sends the requests.
+	ClientProcess = "client"
+)
+
+// littleTolerance is how far the requests under way may be from what Little's law says.
+const littleTolerance = 0.1
+
 // Summarize computes the measurements and comparisons of samples. A case with too
 // few samples for a 95% interval gives a warning in their place. variants are
 // what the names of implementations are followed by, such as "+policies".
 func Summarize(all []Samples, credential cluster.Credential, variants map[string]string) (measurements []Measurement, comparisons []Comparison, warnings []string) {
+	s := summary{credential: credential, variants: variants}
 	for _, samples := range all {
-		for _, impl := range samples.Impls {
-			taken := samples.Impl[impl]
-			if len(taken) == 0 {
-				continue // the run ended before: its own warning
-			}
-			m, ok := measurement(samples.Suite, samples.Case.Name, "latency", "ns", impl+variants[impl], nanoseconds(taken))
-			if !ok {
-				warnings = append(warnings, fmt.Sprintf("%s/%s/%s: %d samples are too few for an interval: left out",
-					samples.Suite, samples.Case.Name, impl, len(taken)))
-				continue
-			}
-			m.Credential = string(credential)
-			if impl != CRD && impl != Native {
-				m.Cache = samples.Case.Cache
-			}
-			measurements = append(measurements, m)
-		}
-		for _, pair := range samples.Pairs {
-			c, ok := comparison(samples.Suite, samples.Case.Name, "latency", pair[0]+variants[pair[0]], pair[1]+variants[pair[1]],
-				nanoseconds(samples.Impl[pair[0]]), nanoseconds(samples.Impl[pair[1]]))
-			if !ok {
-				continue // its measurements have been warned of
-			}
-			comparisons = append(comparisons, c)
+		s.rounds(samples)
+		for _, loop := range samples.Loops() {
+			s.windows(samples, loop, samples.Windows[loop])
 		}
 	}
-	return measurements, comparisons, warnings
+	s.judge()
+	for _, c := range s.compared {
+		comparisons = append(comparisons, c.Comparison)
+	}
+	return s.measurements, comparisons, s.warnings
+}
+
+// summary collects what samples come to.
+type summary struct {
+	credential   cluster.Credential
+	variants     map[string]string
+	measurements []Measurement
+	compared     []compared
+	warnings     []string
+}
+
+// compared is a comparison and the ratios that it is made of.
+type compared struct {
+	Comparison
+	ratios []float64
+}
+
+// rounds adds the latencies of one request at a time.
+func (s *summary) rounds(samples Samples) {
+	for _, impl := range samples.Impls {
+		taken := nanoseconds(samples.Steady(impl))
+		if len(samples.Impl[impl]) == 0 {
+			continue // the run ended before: its own warning
+		}
+		m, ok := s.measurement(samples, impl, "latency", "ns", taken)
+		if !ok {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s/%s/%s: %d samples are too few for an interval: left out",
+				samples.Suite, samples.Case.Name, impl, len(taken)))
+			continue
+		}
+		slices.Sort(taken)
+		m.Quantiles = quantilesOf(len(taken), func(order int) float64 { return taken[order-1] })
+		if samples.WarmUp > 0 {
+			before := samples.Impl[impl][:samples.WarmUp]
+			m.WarmUp = &WarmUp{N: len(before), Median: median(nanoseconds(before))}
+		}
+		s.measurements = append(s.measurements, m)
+	}
+	s.compare(samples, "latency", "", func(impl string) []float64 { return nanoseconds(samples.Steady(impl)) })
+}
+
+// windows adds what the windows of a loop have come to.
+func (s *summary) windows(samples Samples, loop Loop, taken map[string][]Window) {
+	values := func(of func(Window) float64) func(impl string) []float64 {
+		return func(impl string) []float64 {
+			var values []float64
+			for _, window := range taken[impl] {
+				values = append(values, of(window))
+			}
+			return values
+		}
+	}
+	throughput := values(Window.Throughput)
+	for _, impl := range samples.Impls {
+		windows := taken[impl]
+		if len(windows) == 0 {
+			continue
+		}
+		m, ok := s.measurement(samples, impl, "throughput", "1/s", throughput(impl))
+		if !ok {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s/%s/%s, %s: %d windows are too few for an interval: left out",
+				samples.Suite, samples.Case.Name, impl, loop, len(windows)))
+			continue
+		}
+		m.Load, m.Flow = loop.String(), flow(windows)
+		if math.Abs(m.Flow.InFlight-m.Flow.Little) > littleTolerance*m.Flow.InFlight {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s/%s/%s, %s: %.1f requests were under way, and by Little's law %.1f: the harness has taken time of its own",
+				samples.Suite, samples.Case.Name, impl, loop, m.Flow.InFlight, m.Flow.Little))
+		}
+		s.measurements = append(s.measurements, m)
+		s.tails(samples, impl, loop, windows)
+		s.usage(samples, impl, loop, windows)
+	}
+	s.compare(samples, "throughput", loop.String(), throughput)
+	s.compare(samples, "cpu", loop.String(), values(Window.CPU))
+}
+
+// tails adds the latencies of a loop. The samples of a window are not independent of
+// each other, so that the interval of the median is that of the windows' medians.
+func (s *summary) tails(samples Samples, impl string, loop Loop, windows []Window) {
+	for _, clock := range []struct {
+		name string
+		of   func(Window) *hdrhistogram.Histogram
+	}{
+		{"sent", func(w Window) *hdrhistogram.Histogram { return w.Sent }},
+		{"intended", func(w Window) *hdrhistogram.Histogram { return w.Intended }},
+	} {
+		merged, medians := newHistogram(), []float64(nil)
+		for _, window := range windows {
+			if h := clock.of(window); h != nil && h.TotalCount() > 0 {
+				merged.Merge(h)
+				medians = append(medians, float64(h.ValueAtQuantile(50)))
+			}
+		}
+		m, ok := s.measurement(samples, impl, "latency", "ns", medians)
+		if !ok {
+			continue
+		}
+		n := merged.TotalCount()
+		m.Load, m.N = loop.String(), int(n)
+		if loop.Rate > 0 {
+			m.Clock = clock.name
+		}
+		m.Quantiles = quantilesOf(m.N, func(order int) float64 {
+			return float64(merged.ValueAtQuantile(100 * float64(order) / float64(n)))
+		})
+		s.measurements = append(s.measurements, m)
+	}
+}
+
+// usage adds what the requests of a loop cost each process, and all but the client.
+func (s *summary) usage(samples Samples, impl string, loop Loop, windows []Window) {
+	if windows[0].Usage == nil {
+		return
+	}
+	add := func(name, metric, unit string, of func(Window) float64) {
+		var values []float64
+		for _, window := range windows {
+			values = append(values, of(window))
+		}
+		if m, ok := s.measurement(samples, impl, metric, unit, values); ok {
+			m.Load, m.Process = loop.String(), name
+			s.measurements = append(s.measurements, m)
+		}
+	}
+	add(AllProcesses, "cpu", "ms/1000", Window.CPU)
+	add(AllProcesses, "memory", "B", Window.Memory)
+	for _, name := range slices.Sorted(maps.Keys(windows[0].Usage)) {
+		add(name, "cpu", "ms/1000", func(w Window) float64 { return perThousand(w.Usage[name].CPU, w.Requests) })
+		add(name, "memory", "B", func(w Window) float64 { return float64(w.Usage[name].Memory) })
+	}
+}
+
+// perThousand is the CPU time of n requests in ms for a thousand.
+func perThousand(cpu time.Duration, n int) float64 {
+	return cpu.Seconds() * 1e3 / float64(max(1, n)) * 1e3
+}
+
+func flow(windows []Window) *Flow {
+	var f Flow
+	for _, w := range windows {
+		f.Requests += w.Requests
+		f.Seconds += w.Elapsed.Seconds()
+		f.InFlight += w.InFlight * w.Elapsed.Seconds()
+		f.Little += w.Little() * w.Elapsed.Seconds()
+		f.Late += w.Late
+		f.Dropped += w.Dropped
+	}
+	f.InFlight /= f.Seconds
+	f.Little /= f.Seconds
+	return &f
+}
+
+// measurement is the distribution of values, and false if they are too few for an
+// interval.
+func (s *summary) measurement(samples Samples, impl, metric, unit string, values []float64) (Measurement, bool) {
+	m, ok := measurement(samples.Suite, samples.Case.Name, metric, unit, impl+s.variants[impl], values)
+	m.Credential = string(s.credential)
+	if impl != CRD && impl != Native {
+		m.Cache = samples.Case.Cache
+	}
+	return m, ok
+}
+
+// compare adds the suite's comparisons, without verdicts.
+func (s *summary) compare(samples Samples, metric, load string, values func(impl string) []float64) {
+	for _, pair := range samples.Pairs {
+		c := compare(samples.Suite, samples.Case.Name, metric, pair[0]+s.variants[pair[0]], pair[1]+s.variants[pair[1]], values(pair[0]), values(pair[1]))
+		if c.N == 0 {
+			continue // its measurements have been warned of
+		}
+		c.Load = load
+		s.compared = append(s.compared, c)
+	}
+}
+
+// judge gives the comparisons of each metric of each suite their verdicts.
+func (s *summary) judge() {
+	family := func(c compared) string { return c.Suite + "\x00" + c.Metric }
+	size, few := map[string]int{}, 0
+	for _, c := range s.compared {
+		size[family(c)]++
+	}
+	for i, c := range s.compared {
+		at := 1 - (1-confidence)/float64(size[family(c)])
+		summary, ok := summarizeAt(slices.Clone(c.ratios), at)
+		s.compared[i].Verdict = verdict(c.Metric, summary.Lo, summary.Hi)
+		if !ok && (c.Low > 1 || c.High < 1) {
+			few++
+		}
+	}
+	if few > 0 {
+		s.warnings = append(s.warnings, fmt.Sprintf("%d comparisons have too few samples for a verdict, although their interval leaves 1 out: take more", few))
+	}
 }
 
 // Compare computes the measurements and the comparison of values that were not taken
@@ -60,15 +256,14 @@ func Compare(suite, name, metric, unit, impl, to string, values map[string][]flo
 		}
 		measurements = append(measurements, m)
 	}
-	c, ok := comparison(suite, name, metric, impl, to, values[impl], values[to])
-	if !ok {
+	c := compare(suite, name, metric, impl, to, values[impl], values[to])
+	if c.N == 0 {
 		return nil, Comparison{}, fmt.Errorf("%d and %d samples are too few pairs for an interval", len(values[impl]), len(values[to]))
 	}
-	return measurements, c, nil
+	c.Verdict = verdict(metric, c.Low, c.High)
+	return measurements, c.Comparison, nil
 }
 
-// measurement is the distribution of values, and false if they are too few for an
-// interval.
 func measurement(suite, name, metric, unit, impl string, values []float64) (Measurement, bool) {
 	median, ok := summarize(slices.Clone(values))
 	return Measurement{
@@ -77,23 +272,34 @@ func measurement(suite, name, metric, unit, impl string, values []float64) (Meas
 	}, ok
 }
 
-// comparison divides the values of the same round, and is false if they are too few
-// for an interval.
-func comparison(suite, name, metric, impl, to string, of, by []float64) (Comparison, bool) {
-	ratios := make([]float64, min(len(of), len(by)))
-	for i := range ratios {
-		ratios[i] = of[i] / by[i]
+// compare divides the values of the same round. N is 0 if they are too few for an
+// interval.
+func compare(suite, name, metric, impl, to string, of, by []float64) compared {
+	c := compared{Comparison: Comparison{Suite: suite, Case: name, Impl: impl, To: to, Metric: metric}, ratios: ratios(of, by)}
+	if ratio, ok := summarize(slices.Clone(c.ratios)); ok {
+		c.Ratio, c.Low, c.High, c.N = ratio.Center, ratio.Lo, ratio.Hi, len(c.ratios)
 	}
-	ratio, ok := summarize(ratios)
-	return Comparison{
-		Suite: suite, Case: name, Impl: impl, To: to, Metric: metric,
-		Ratio: ratio.Center, Low: ratio.Lo, High: ratio.Hi, N: len(ratios), Verdict: verdict(metric, ratio.Lo, ratio.Hi),
-	}, ok
+	return c
 }
 
-// summarize returns the median and its interval, which assumes nothing about the
-// distribution, and false if there are too few values for one.
+// ratios divides values pair by pair. A pair whose divisor is 0 has none.
+func ratios(of, by []float64) []float64 {
+	var ratios []float64
+	for i := range min(len(of), len(by)) {
+		if by[i] != 0 {
+			ratios = append(ratios, of[i]/by[i])
+		}
+	}
+	return ratios
+}
+
+// summarize returns the median and its 95% interval, which assumes nothing about the
+// distribution, and false if there are too few values for one. It sorts the values.
 func summarize(values []float64) (benchmath.Summary, bool) {
+	return summarizeAt(values, confidence)
+}
+
+func summarizeAt(values []float64, confidence float64) (benchmath.Summary, bool) {
 	if len(values) == 0 {
 		return benchmath.Summary{}, false
 	}
@@ -102,19 +308,60 @@ func summarize(values []float64) (benchmath.Summary, bool) {
 	return summary, !math.IsInf(summary.Lo, 0) && !math.IsInf(summary.Hi, 0)
 }
 
-// verdict reads an interval of a ratio of latencies, or of memory.
+// quantilesOf returns the quantiles that n samples can carry: those whose 95% interval
+// ends within the samples. at gives the sample of an order, from 1 to n.
+func quantilesOf(n int, at func(order int) float64) []Quantile {
+	var carried []Quantile
+	for _, q := range quantiles {
+		if low, high, ok := orders(n, q); ok {
+			carried = append(carried, Quantile{Q: q, Value: at(int(math.Ceil(q * float64(n)))), Low: at(low), High: at(high)})
+		}
+	}
+	return carried
+}
+
+// orders returns which of n samples, counted from the smallest, bound a quantile with 95%
+// confidence, and false if no two of them do: it takes 29 samples for the 90th percentile,
+// 299 for the 99th, 2995 for the 99.9th. The number of samples below a quantile has a
+// binomial distribution, whatever that of the samples.
+func orders(n int, q float64) (low, high int, ok bool) {
+	below := stats.BinomialDist{N: n, P: q}
+	// both ends leave out the same, unless there are too few samples above
+	high = 1 + sort.Search(n, func(k int) bool { return below.CDF(float64(k)) >= 1-(1-confidence)/2 })
+	high = min(high, n)
+	rest := below.CDF(float64(high-1)) - confidence
+	if n == 0 || rest < 0 {
+		return 0, 0, false
+	}
+	low = sort.Search(n, func(k int) bool { return below.CDF(float64(k)) > rest })
+	return low, high, low >= 1
+}
+
+// verdict reads an interval of a ratio.
 func verdict(metric string, low, high float64) Verdict {
+	less, more := Faster, Slower
+	switch metric {
+	case "memory", "cpu":
+		less, more = Smaller, Larger
+	case "throughput":
+		less, more = Slower, Faster
+	}
 	switch {
-	case high < 1 && metric == "memory":
-		return Smaller
-	case low > 1 && metric == "memory":
-		return Larger
 	case high < 1:
-		return Faster
+		return less
 	case low > 1:
-		return Slower
+		return more
 	}
 	return NoDifference
+}
+
+// median returns the median of values, 0 of none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 func nanoseconds(durations []time.Duration) []float64 {
@@ -123,4 +370,13 @@ func nanoseconds(durations []time.Duration) []float64 {
 		values[i] = float64(d)
 	}
 	return values
+}
+
+// quantileOf returns a quantile of values, 0 of none.
+func quantileOf(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[max(1, int(math.Ceil(q*float64(len(sorted)))))-1]
 }

@@ -21,24 +21,27 @@ const ListSize = 500
 // eventTimeout bounds the wait for a watch event.
 const eventTimeout = 10 * time.Second
 
-// Verbs measures each verb of the API through the kube-apiserver, one request at
-// a time, on one connection.
+// fanOut is the number of watches that the case watch-fan-out opens.
+const fanOut = 50
+
+// Verbs measures each verb of the API through the kube-apiserver, on one connection.
 var Verbs = Suite{
 	Name:  "verbs",
-	About: "each verb of the API, one request at a time",
+	About: "each verb of the API: latency, throughput, and what it costs the processes",
 	Impls: []string{CRD, Aggregated, NameFree, Native},
-	Pairs: [][2]string{{Aggregated, CRD}, {NameFree, CRD}, {NameFree, Aggregated}, {CRD, Native}, {Aggregated, Native}},
+	Pairs: [][2]string{{Aggregated, CRD}, {NameFree, CRD}, {NameFree, Aggregated}, {CRD, Native}, {Aggregated, Native}, {NameFree, Native}},
 	Cases: []Case{
-		{Name: "create", About: "POST of a new object", Cache: "warm", Prepare: prepareCreate},
-		{Name: "get", About: "GET of the same object each time", Cache: "warm", Prepare: prepareGet},
-		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Prepare: prepareGetNew},
-		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects", ListSize), Cache: "warm", Prepare: prepareList},
-		{Name: "update", About: "PUT of the whole object with one number changed", Cache: "warm", Prepare: prepareUpdate},
-		{Name: "json-patch", About: "PATCH that replaces one number, as JSON Patch", Cache: "warm", Prepare: preparePatch(types.JSONPatchType)},
-		{Name: "merge-patch", About: "PATCH that replaces one number, as JSON Merge Patch", Cache: "warm", Prepare: preparePatch(types.MergePatchType)},
-		{Name: "apply", About: "PATCH of the whole object with one number changed, as server-side apply", Cache: "warm", Prepare: preparePatch(types.ApplyYAMLPatchType)},
-		{Name: "delete", About: "DELETE of an existing object, each once", Cache: "cold", Prepare: prepareDelete},
-		{Name: "watch", About: "from sending a merge patch until an open watch has its event", Cache: "warm", Prepare: prepareWatch},
+		{Name: "create", About: "POST of a new object", Cache: "warm", Loaded: true, New: newCreate},
+		{Name: "get", About: "GET of the same object each time", Cache: "warm", Loaded: true, New: newGet},
+		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Loaded: true, New: newGetNew},
+		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects", ListSize), Cache: "warm", Loaded: true, New: newList},
+		{Name: "update", About: "PUT of the whole object with one number changed", Cache: "warm", Loaded: true, New: newUpdate},
+		{Name: "json-patch", About: "PATCH that replaces one number, as JSON Patch", Cache: "warm", New: newPatch(types.JSONPatchType)},
+		{Name: "merge-patch", About: "PATCH that replaces one number, as JSON Merge Patch", Cache: "warm", New: newPatch(types.MergePatchType)},
+		{Name: "apply", About: "PATCH of the whole object with one number changed, as server-side apply", Cache: "warm", New: newPatch(types.ApplyYAMLPatchType)},
+		{Name: "delete", About: "DELETE of an existing object, each once", Cache: "cold", New: newDelete},
+		{Name: "watch", About: "from sending a merge patch until an open watch has its event", Cache: "warm", New: newWatch(1)},
+		{Name: "watch-fan-out", About: fmt.Sprintf("from sending a merge patch until the last of %d open watches has its event", fanOut), Cache: "warm", New: newWatch(fanOut)},
 	},
 }
 
@@ -49,42 +52,52 @@ func timed(ctx context.Context, request *rest.Request) (time.Duration, []byte, e
 	return time.Since(start), body, err
 }
 
-func prepareCreate(_ context.Context, s *Session, _ int) (Sampler, error) {
-	return func(ctx context.Context, i int) (time.Duration, error) {
-		elapsed, _, err := timed(ctx, s.request("POST", s.Namespace, "").Body(s.Subject.object(fmt.Sprintf("create-%06d", i), i, "")))
-		return elapsed, err
-	}, nil
+// named is the name of an object that is a client's own.
+func named(prefix string, client int) string { return fmt.Sprintf("%s-%02d", prefix, client) }
+
+// numbered are the names of objects that are a client's own, of one length.
+func numbered(prefix string, client int) func(i int) string {
+	return func(i int) string { return fmt.Sprintf("%s-%06d", named(prefix, client), i) }
 }
 
-func prepareGet(ctx context.Context, s *Session, _ int) (Sampler, error) {
-	const name = "get"
+func newCreate(_ context.Context, s *Session, client int) (Requests, error) {
+	name := numbered("create", client)
+	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
+		request := s.request("POST", s.Namespace, "").Body(s.Subject.object(name(i), i, ""))
+		elapsed, _, err := timed(ctx, request)
+		return elapsed, err
+	}}, nil
+}
+
+func newGet(ctx context.Context, s *Session, client int) (Requests, error) {
+	name := named("get", client)
 	_, err := s.create(ctx, s.Namespace, name, 0)
-	return func(ctx context.Context, _ int) (time.Duration, error) {
+	return Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
 		elapsed, _, err := timed(ctx, s.request("GET", s.Namespace, name))
 		return elapsed, err
-	}, err
+	}}, err
 }
 
-func prepareGetNew(ctx context.Context, s *Session, rounds int) (Sampler, error) {
-	name := func(i int) string { return fmt.Sprintf("get-new-%06d", i) }
-	if err := s.createMany(ctx, s.Namespace, rounds, name); err != nil {
-		return nil, err
+// stockOf makes the objects that are to be read or deleted.
+func stockOf(s *Session, name func(i int) string) func(ctx context.Context, from, to int) error {
+	return func(ctx context.Context, from, to int) error {
+		return s.createMany(ctx, s.Namespace, to-from, func(i int) string { return name(from + i) })
 	}
-	return func(ctx context.Context, i int) (time.Duration, error) {
-		elapsed, _, err := timed(ctx, s.request("GET", s.Namespace, name(i)))
-		return elapsed, err
+}
+
+func newGetNew(_ context.Context, s *Session, client int) (Requests, error) {
+	name := numbered("get-new", client)
+	return Requests{
+		Stock: stockOf(s, name),
+		Send: func(ctx context.Context, i int) (time.Duration, error) {
+			elapsed, _, err := timed(ctx, s.request("GET", s.Namespace, name(i)))
+			return elapsed, err
+		},
 	}, nil
 }
 
-func prepareList(ctx context.Context, s *Session, _ int) (Sampler, error) {
-	// a cluster with a controller manager puts the ConfigMap kube-root-ca.crt into every
-	// namespace: it is one of the items
-	_, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
-	if err != nil {
-		return nil, err
-	}
-	err = s.createMany(ctx, s.ListNamespace, ListSize-countItems(body), func(i int) string { return fmt.Sprintf("list-%06d", i) })
-	return func(ctx context.Context, _ int) (time.Duration, error) {
+func newList(ctx context.Context, s *Session, client int) (Requests, error) {
+	list := Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
 		elapsed, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
 		if err != nil {
 			return 0, err
@@ -93,38 +106,50 @@ func prepareList(ctx context.Context, s *Session, _ int) (Sampler, error) {
 			return 0, fmt.Errorf("the list has %d items, not %d", n, ListSize)
 		}
 		return elapsed, nil
-	}, err
+	}}
+	if client > 0 {
+		return list, nil // the first has filled the namespace
+	}
+	// a cluster with a controller manager puts the ConfigMap kube-root-ca.crt into every
+	// namespace: it is one of the items
+	_, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
+	if err != nil {
+		return list, err
+	}
+	return list, s.createMany(ctx, s.ListNamespace, ListSize-countItems(body), func(i int) string { return fmt.Sprintf("list-%06d", i) })
 }
 
 // countItems counts the items of a list in JSON by the field that each has once:
 // decoding would cost more than the request.
 func countItems(body []byte) int { return bytes.Count(body, []byte(`"creationTimestamp":`)) }
 
-func prepareUpdate(ctx context.Context, s *Session, _ int) (Sampler, error) {
-	const name = "update"
+func newUpdate(ctx context.Context, s *Session, client int) (Requests, error) {
+	name := named("update", client)
 	body, err := s.create(ctx, s.Namespace, name, 0)
-	return func(ctx context.Context, i int) (time.Duration, error) {
+	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
 		version, err := resourceVersion(body)
 		if err != nil {
 			return 0, err
 		}
+		request := s.request("PUT", s.Namespace, name).Body(s.Subject.object(name, i+1, version))
 		var elapsed time.Duration
-		elapsed, body, err = timed(ctx, s.request("PUT", s.Namespace, name).Body(s.Subject.object(name, i+1, version)))
+		elapsed, body, err = timed(ctx, request)
 		return elapsed, err
-	}, err
+	}}, err
 }
 
-func preparePatch(patchType types.PatchType) func(context.Context, *Session, int) (Sampler, error) {
-	return func(ctx context.Context, s *Session, _ int) (Sampler, error) {
+func newPatch(patchType types.PatchType) func(context.Context, *Session, int) (Requests, error) {
+	return func(ctx context.Context, s *Session, client int) (Requests, error) {
 		var name string
 		var patch func(n int) []byte
 		switch patchType {
 		case types.JSONPatchType:
-			name, patch = "json-patch", s.Subject.jsonPatch
+			name, patch = named("json-patch", client), s.Subject.jsonPatch
 		case types.MergePatchType:
-			name, patch = "merge-patch", s.Subject.mergePatch
+			name, patch = named("merge-patch", client), s.Subject.mergePatch
 		case types.ApplyYAMLPatchType:
-			name, patch = "apply", func(n int) []byte { return s.Subject.object("apply", n, "") }
+			name = named("apply", client)
+			patch = func(n int) []byte { return s.Subject.object(name, n, "") }
 		}
 		request := func(n int) *rest.Request {
 			r := s.request("PATCH", s.Namespace, name).SetHeader("Content-Type", string(patchType)).
@@ -140,69 +165,91 @@ func preparePatch(patchType types.PatchType) func(context.Context, *Session, int
 		} else {
 			_, err = s.create(ctx, s.Namespace, name, 0)
 		}
-		return func(ctx context.Context, i int) (time.Duration, error) {
+		return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
 			elapsed, _, err := timed(ctx, request(i+1))
 			return elapsed, err
-		}, err
+		}}, err
 	}
 }
 
-func prepareDelete(_ context.Context, s *Session, _ int) (Sampler, error) {
-	return func(ctx context.Context, i int) (time.Duration, error) {
-		name := fmt.Sprintf("delete-%06d", i)
-		if _, err := s.create(ctx, s.Namespace, name, i); err != nil {
-			return 0, err
-		}
-		elapsed, _, err := timed(ctx, s.request("DELETE", s.Namespace, name))
-		return elapsed, err
+func newDelete(_ context.Context, s *Session, client int) (Requests, error) {
+	name := numbered("delete", client)
+	return Requests{
+		Stock: stockOf(s, name),
+		Send: func(ctx context.Context, i int) (time.Duration, error) {
+			elapsed, _, err := timed(ctx, s.request("DELETE", s.Namespace, name(i)))
+			return elapsed, err
+		},
 	}, nil
 }
 
-// prepareWatch opens a watch of one object, which stays open until ctx ends.
-func prepareWatch(ctx context.Context, s *Session, _ int) (Sampler, error) {
-	const name = "watch"
-	body, err := s.create(ctx, s.Namespace, name, 0)
-	if err != nil {
-		return nil, err
-	}
-	version, err := resourceVersion(body)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := s.request("GET", s.Namespace, "").
-		Param("watch", "true").
-		Param("fieldSelector", "metadata.name="+name).
-		Param("resourceVersion", version).
-		Stream(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("watch: %w", err)
-	}
-	events := make(chan event, 1)
-	go readEvents(ctx, stream, events)
-
-	return func(ctx context.Context, i int) (time.Duration, error) {
-		request := s.request("PATCH", s.Namespace, name).SetHeader("Content-Type", string(types.MergePatchType)).Body(s.Subject.mergePatch(i + 1))
-		start := time.Now()
-		body, err := request.Do(ctx).Raw()
+// newWatch opens n watches of one object, which stay open until ctx ends.
+func newWatch(n int) func(context.Context, *Session, int) (Requests, error) {
+	return func(ctx context.Context, s *Session, client int) (Requests, error) {
+		name := named(fmt.Sprintf("watch-%d", n), client)
+		body, err := s.create(ctx, s.Namespace, name, 0)
 		if err != nil {
-			return 0, err
+			return Requests{}, err
 		}
-		written, err := resourceVersion(body)
+		version, err := resourceVersion(body)
 		if err != nil {
-			return 0, err
+			return Requests{}, err
 		}
-		select {
-		case e, ok := <-events:
-			if !ok {
-				return 0, errors.New("the watch ended early")
+		watches := make([]chan event, n)
+		for i := range watches {
+			stream, err := s.request("GET", s.Namespace, "").
+				Param("watch", "true").
+				Param("fieldSelector", "metadata.name="+name).
+				Param("resourceVersion", version).
+				Stream(ctx)
+			if err != nil {
+				return Requests{}, fmt.Errorf("watch: %w", err)
 			}
-			return e.received.Sub(start), e.check(written)
-		case <-time.After(eventTimeout):
-			return 0, fmt.Errorf("no event came within %s of the write", eventTimeout)
-		case <-ctx.Done():
-			return 0, ctx.Err()
+			watches[i] = make(chan event, 1)
+			go readEvents(ctx, stream, watches[i])
 		}
-	}, nil
+		return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
+			request := s.request("PATCH", s.Namespace, name).SetHeader("Content-Type", string(types.MergePatchType)).Body(s.Subject.mergePatch(i + 1))
+			start := time.Now()
+			body, err := request.Do(ctx).Raw()
+			if err != nil {
+				return 0, err
+			}
+			written, err := resourceVersion(body)
+			if err != nil {
+				return 0, err
+			}
+			last := time.Duration(0)
+			for _, events := range watches {
+				e, err := nextEvent(ctx, events)
+				if err != nil {
+					return 0, err
+				}
+				if err := e.check(written); err != nil {
+					return 0, err
+				}
+				last = max(last, e.received.Sub(start))
+			}
+			return last, nil
+		}}, nil
+	}
+}
+
+// nextEvent waits for the next event of a watch.
+func nextEvent(ctx context.Context, events <-chan event) (event, error) {
+	timeout := time.NewTimer(eventTimeout)
+	defer timeout.Stop()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			return e, errors.New("the watch ended early")
+		}
+		return e, nil
+	case <-timeout.C:
+		return event{}, fmt.Errorf("no event came within %s of the write", eventTimeout)
+	case <-ctx.Done():
+		return event{}, ctx.Err()
+	}
 }
 
 // event is a line of a watch and when its last byte came.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -46,6 +47,13 @@ type EmbeddedOptions struct {
 	// reach Services. The servers then listen on an address that other hosts reach
 	// too: see [HostAddress].
 	AggregatorRouting bool
+	// Etcd returns the address by which the kube-apiserver reaches the etcd at an address,
+	// each host:port, such as that of a relay; nil means the address itself.
+	Etcd func(address string) (string, error)
+	// TracingEndpoint is where the kube-apiserver sends, host:port of an OTLP gRPC
+	// receiver, the spans of all requests. Empty means no tracing. With it, users are in
+	// the group system:monitoring too: of others the kube-apiserver takes no traceparent.
+	TracingEndpoint string
 }
 
 // Embedded is a kube-apiserver and an etcd that run as processes of this host. It
@@ -178,6 +186,16 @@ func (e *Embedded) configure() (*envtest.ControlPlane, error) {
 		}
 		server.Configure().Set("enable-aggregator-routing", "true")
 	}
+	if e.options.Etcd != nil {
+		if etcd.URL, err = freeURL(); err != nil {
+			return nil, err
+		}
+		address, err := e.options.Etcd(etcd.URL.Host)
+		if err != nil {
+			return nil, err
+		}
+		server.Configure().Set("etcd-servers", "http://"+address)
+	}
 	if e.options.AuditLog {
 		policy := filepath.Join(server.CertDir, "audit-policy.yaml")
 		if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
@@ -185,7 +203,21 @@ func (e *Embedded) configure() (*envtest.ControlPlane, error) {
 		}
 		server.Configure().Set("audit-policy-file", policy).Set("audit-log-path", e.group.Path("audit.log"))
 	}
+	if e.options.TracingEndpoint != "" {
+		config := filepath.Join(server.CertDir, "tracing.yaml")
+		if err := os.WriteFile(config, []byte(TracingConfiguration(e.options.TracingEndpoint)), 0o600); err != nil {
+			return nil, err
+		}
+		server.Configure().Set("tracing-config-file", config)
+	}
 	return &envtest.ControlPlane{APIServer: server, Etcd: etcd}, nil
+}
+
+// TracingConfiguration is what --tracing-config-file of an API server says for the spans
+// of all requests to go to an endpoint, host:port.
+func TracingConfiguration(endpoint string) string {
+	return "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n" +
+		"endpoint: " + endpoint + "\nsamplingRatePerMillion: 1000000\n"
 }
 
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -227,6 +259,16 @@ func aggregate(server *envtest.APIServer) (*certs.CA, error) {
 		Set("proxy-client-cert-file", path("front-proxy-client.crt")).
 		Set("proxy-client-key-file", path("front-proxy-client.key"))
 	return ca, nil
+}
+
+// freeURL is one of this host that nobody listens on.
+func freeURL() (*url.URL, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("look for a free port: %w", err)
+	}
+	defer listener.Close()
+	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, nil
 }
 
 // configureEtcd makes an etcd that keeps its data in the group's directory.
@@ -334,7 +376,11 @@ func HostAddress() (string, error) {
 
 // User makes a client certificate.
 func (e *Embedded) User(_ context.Context, name string) (*rest.Config, Credential, error) {
-	user, err := e.plane.AddUser(envtest.User{Name: name}, &rest.Config{QPS: -1})
+	var groups []string
+	if e.options.TracingEndpoint != "" {
+		groups = append(groups, "system:monitoring")
+	}
+	user, err := e.plane.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
 	if err != nil {
 		return nil, "", fmt.Errorf("make a certificate for %s: %w", name, err)
 	}

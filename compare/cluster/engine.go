@@ -78,17 +78,24 @@ func (e engine) answers(ctx context.Context) error {
 
 // run runs the engine's command. The error holds what it wrote to standard error.
 func (e engine) run(ctx context.Context, args ...string) error {
+	_, err := e.output(ctx, args...)
+	return err
+}
+
+// output is run, and returns what the command wrote to standard output, without the space
+// around it.
+func (e engine) output(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, string(e), args...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if err != nil && stderr.Len() > 0 {
 		err = errors.New(strings.TrimSpace(stderr.String()))
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", e, args[0], err)
+		return "", fmt.Errorf("%s %s: %w", e, args[0], err)
 	}
-	return nil
+	return strings.TrimSpace(stdout.String()), nil
 }
 
 // has is whether the engine has the image.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -17,6 +18,7 @@ type Progress struct {
 	terminal bool
 	bar      *progressbar.ProgressBar
 	what     string
+	began    time.Time
 }
 
 // New returns a Progress that writes to w. It draws bars if w is a terminal.
@@ -32,11 +34,14 @@ func (p *Progress) Step(what string) {
 }
 
 // Update says that done of total parts are done and what is being done. Lines are
-// written when what changes, a bar moves each time.
+// written when what changes, a bar moves each time; both say how long the rest will take.
 func (p *Progress) Update(done, total int, what string) {
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
 	if !p.terminal {
 		if what != p.what {
-			fmt.Fprintf(p.w, "%3d%%  %s\n", 100*done/total, what)
+			fmt.Fprintf(p.w, "%3d%%  %s%s\n", 100*done/total, what, left(time.Since(p.began), done, total))
 		}
 		p.what = what
 		return
@@ -45,7 +50,6 @@ func (p *Progress) Update(done, total int, what string) {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(p.w),
 			progressbar.OptionSetWidth(30),
-			progressbar.OptionShowCount(),
 			progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetPredictTime(true),
 		)
@@ -63,5 +67,15 @@ func (p *Progress) Finish() {
 		_ = p.bar.Clear()
 		p.bar = nil
 	}
-	p.what = ""
+	p.what, p.began = "", time.Time{}
+}
+
+// left says how long the rest takes if it goes on as it has gone, once there is enough to
+// tell by.
+func left(elapsed time.Duration, done, total int) string {
+	if elapsed < 5*time.Second || done == 0 || done >= total {
+		return ""
+	}
+	rest := time.Duration(float64(elapsed) * float64(total-done) / float64(done))
+	return fmt.Sprintf("  (about %s left)", max(time.Second, rest.Round(time.Second)))
 }

@@ -1,6 +1,7 @@
 // Package report writes what a run leaves behind: result.json for programs,
 // bench.txt for benchstat, report.md for people, env.json for whoever wants to
-// repeat it.
+// repeat it, samples.csv.gz and windows.jsonl.gz for whoever wants to judge for
+// themselves. [Read] reads a run back.
 package report
 
 import (
@@ -12,9 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"golang.org/x/perf/benchfmt"
 
@@ -24,6 +23,9 @@ import (
 // resultFile is the file whose presence says that a directory holds a run; matrixFile
 // says so of a run of the contract.
 const resultFile, matrixFile = "result.json", "parity.json"
+
+// reportFile is the report that people read.
+const reportFile = "report.md"
 
 // Prepare makes the directory of a run, so that a run which could not be written
 // does not begin. It refuses a directory that holds one already.
@@ -45,11 +47,20 @@ func Prepare(dir string) error {
 
 // Write writes the files of a run into dir.
 func Write(dir string, result *bench.Result, samples []bench.Samples) error {
-	var lines, text bytes.Buffer
+	var lines, text, latencies, windows bytes.Buffer
 	if err := benchmarkFormat(&lines, result, samples); err != nil {
 		return err
 	}
+	if err := errors.Join(writeSamples(&latencies, samples), writeWindows(&windows, samples)); err != nil {
+		return err
+	}
 	markdown(&text, result)
+	result.Digest = ""
+	digest, err := digestOf(result)
+	if err != nil {
+		return err
+	}
+	result.Digest = digest
 	encoded, err := encode(result)
 	if err != nil {
 		return err
@@ -65,7 +76,9 @@ func Write(dir string, result *bench.Result, samples []bench.Samples) error {
 	}{
 		{"env.json", environment},
 		{"bench.txt", lines.Bytes()},
-		{"report.md", text.Bytes()},
+		{"samples.csv.gz", latencies.Bytes()},
+		{"windows.jsonl.gz", windows.Bytes()},
+		{reportFile, text.Bytes()},
 		{resultFile, encoded},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file.name), file.data, 0o644); err != nil {
@@ -80,8 +93,8 @@ func encode(value any) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// benchmarkFormat writes each sample as a line of the Go benchmark format
-// (golang.org/design/14313-benchmark-format), so that
+// benchmarkFormat writes each steady sample, and each window, as a line of the Go benchmark
+// format (golang.org/design/14313-benchmark-format), so that
 //
 //	benchstat -col /impl bench.txt
 //
@@ -92,7 +105,7 @@ func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) err
 		names[base(m.Impl)] = m.Impl
 	}
 	out := benchfmt.NewWriter(w)
-	record := &benchfmt.Result{Iters: 1}
+	record := &benchfmt.Result{}
 	for _, config := range [][2]string{
 		{"commit", environment.Commit}, {"cluster", environment.Cluster},
 		{"kubernetes", environment.Kubernetes}, {"cpu", environment.CPU},
@@ -104,11 +117,27 @@ func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) err
 	}
 	for _, samples := range all {
 		for _, impl := range samples.Impls {
-			for _, taken := range samples.Impl[impl] {
-				record.Name = benchfmt.Name(fmt.Sprintf("%s/%s/impl=%s", title(samples.Suite), samples.Case.Name, cmp.Or(names[impl], impl)))
+			name := func(load string) benchfmt.Name {
+				return benchfmt.Name(fmt.Sprintf("%s/%s%s/impl=%s", title(samples.Suite), samples.Case.Name, load, cmp.Or(names[impl], impl)))
+			}
+			record.Name, record.Iters = name(""), 1
+			for _, taken := range samples.Steady(impl) {
 				record.Values = []benchfmt.Value{{Value: taken.Seconds(), Unit: "sec/op"}}
 				if err := out.Write(record); err != nil {
 					return err
+				}
+			}
+			for _, loop := range samples.Loops() {
+				record.Name = name("/load=" + strings.NewReplacer(", ", "-", " ", "-", "/", "-per-").Replace(loop.String()))
+				for _, window := range samples.Windows[loop][impl] {
+					record.Iters = window.Requests
+					record.Values = []benchfmt.Value{{Value: window.Throughput(), Unit: "requests/s"}}
+					if window.Usage != nil {
+						record.Values = append(record.Values, benchfmt.Value{Value: window.CPU(), Unit: "cpu-ms/1000-requests"})
+					}
+					if err := out.Write(record); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -126,84 +155,3 @@ func base(impl string) string {
 }
 
 func title(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
-
-// Table writes the result for a terminal, a table for each suite.
-func Table(w io.Writer, result *bench.Result) error {
-	for i, rows := range tables(result) {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, row := range rows {
-			fmt.Fprintln(tabs, strings.Join(row, "\t"))
-		}
-		if err := tabs.Flush(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tables are the cells of each suite's table, header first: a case, what was measured
-// of each implementation, and what the first comparison of the suite comes to.
-func tables(result *bench.Result) [][][]string {
-	var suites []string
-	cases, impls := map[string][]string{}, map[string][]string{}
-	measured := map[[3]string]bench.Measurement{}
-	for _, m := range result.Measurements {
-		suites = appendNew(suites, m.Suite)
-		cases[m.Suite] = appendNew(cases[m.Suite], m.Case)
-		impls[m.Suite] = appendNew(impls[m.Suite], m.Impl)
-		measured[[3]string{m.Suite, m.Case, m.Impl}] = m
-	}
-	headline, compared := map[string]bench.Comparison{}, map[[2]string]bench.Comparison{}
-	for _, c := range result.Comparisons {
-		if _, ok := headline[c.Suite]; !ok {
-			headline[c.Suite] = c
-		}
-		if first := headline[c.Suite]; c.Impl == first.Impl && c.To == first.To {
-			compared[[2]string{c.Suite, c.Case}] = c
-		}
-	}
-	var all [][][]string
-	for _, suite := range suites {
-		header := append([]string{"case"}, impls[suite]...)
-		if first, ok := headline[suite]; ok {
-			header = append(header, first.Impl+" / "+first.To, "verdict")
-		}
-		rows := [][]string{header}
-		for _, name := range cases[suite] {
-			row := []string{suite + "/" + name}
-			for _, impl := range impls[suite] {
-				row = append(row, cell(measured[[3]string{suite, name, impl}]))
-			}
-			if c, ok := compared[[2]string{suite, name}]; ok {
-				row = append(row, fmt.Sprintf("%.2fx [%.2f, %.2f]", c.Ratio, c.Low, c.High), string(c.Verdict))
-			} else if len(headline) > 0 {
-				row = append(row, "-", "-")
-			}
-			rows = append(rows, row)
-		}
-		all = append(all, rows)
-	}
-	return all
-}
-
-func appendNew(values []string, value string) []string {
-	if slices.Contains(values, value) {
-		return values
-	}
-	return append(values, value)
-}
-
-// cell prints a median and how far its interval reaches from it.
-func cell(m bench.Measurement) string {
-	if m.N == 0 {
-		return "-"
-	}
-	reach := fmt.Sprintf("±%2.0f%%", 100*max(m.High-m.Median, m.Median-m.Low)/m.Median)
-	if m.Unit == "B" {
-		return fmt.Sprintf("%.1f MiB %s", m.Median/(1<<20), reach)
-	}
-	return fmt.Sprintf("%.2f ms %s", m.Median/1e6, reach)
-}

@@ -10,52 +10,124 @@ import (
 	"testing"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/perf/benchfmt"
 
 	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/process"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// run is a run of two cases, the second of which was interrupted.
-func run() (*bench.Result, []bench.Samples) {
-	sample := func(name string, n int) bench.Samples {
-		s := bench.Samples{Suite: "verbs", Case: bench.Case{Name: name, Cache: "warm"}, Impls: bench.Verbs.Impls, Pairs: bench.Verbs.Pairs, Impl: map[string][]time.Duration{}}
-		for i := range n {
-			s.Impl[bench.CRD] = append(s.Impl[bench.CRD], time.Duration(1_000_000+i))
-			s.Impl[bench.Aggregated] = append(s.Impl[bench.Aggregated], time.Duration(1_500_000+2*i))
-			s.Impl[bench.NameFree] = append(s.Impl[bench.NameFree], time.Duration(1_400_000+2*i))
-			s.Impl[bench.Native] = append(s.Impl[bench.Native], time.Duration(900_000+i))
-		}
-		return s
+// pace is the latency of each implementation in the runs of these tests.
+var pace = map[string]time.Duration{
+	bench.CRD: 2 * time.Millisecond, bench.Aggregated: 3 * time.Millisecond,
+	bench.NameFree: 2500 * time.Microsecond, bench.Native: 1800 * time.Microsecond,
+}
+
+// spread lets the i-th of several values differ from the others by 9% at most.
+func spread(d time.Duration, i int) time.Duration { return d + d*time.Duration(i*7%19-9)/100 }
+
+// taken are the samples of a case without windows.
+func taken(name, cache string, rounds, warmUp int) bench.Samples {
+	s := bench.Samples{
+		Suite: bench.Verbs.Name, Case: bench.Case{Name: name, Cache: cache}, Impls: bench.Verbs.Impls, Pairs: bench.Verbs.Pairs,
+		Impl: map[string][]time.Duration{}, WarmUp: warmUp, Windows: map[bench.Loop]map[string][]bench.Window{},
 	}
-	samples := []bench.Samples{sample("create", 20), sample("get", 3)}
+	for impl, latency := range pace {
+		for i := range rounds {
+			d := spread(latency, i)
+			if i < warmUp {
+				d *= 10
+			}
+			s.Impl[impl] = append(s.Impl[impl], d)
+		}
+	}
+	return s
+}
+
+// windows adds as many windows of a loop to the samples of a case.
+func windows(s *bench.Samples, loop bench.Loop, n int) {
+	const requests = 400
+	s.Windows[loop] = map[string][]bench.Window{}
+	for impl, latency := range pace {
+		for i := range n {
+			w := bench.Window{Requests: requests, Sent: hdrhistogram.New(1000, int64(time.Minute), 3)}
+			if loop.Rate > 0 {
+				w.Intended = hdrhistogram.New(1000, int64(time.Minute), 3)
+				w.Late, w.Dropped = i%3, i%2
+				w.Elapsed = spread(time.Duration(requests/loop.Rate*float64(time.Second)), i)
+			} else {
+				// on two processors, each waits for those before it
+				latency := latency * time.Duration(loop.Clients) / 2
+				w.Elapsed = spread(requests*latency/time.Duration(loop.Clients), i)
+			}
+			for k := range requests {
+				took := spread(spread(latency, k), i)
+				if loop.Rate == 0 {
+					took = took * time.Duration(loop.Clients) / 2
+				}
+				_ = w.Sent.RecordValue(int64(took))
+				if w.Intended != nil {
+					_ = w.Intended.RecordValue(int64(took + time.Duration(k%50)*20*time.Microsecond))
+				}
+			}
+			w.InFlight = w.Little()
+			w.Usage = map[string]process.Usage{
+				"kube-apiserver":    {CPU: spread(requests*latency/2, i), Memory: 400 << 20},
+				"etcd":              {CPU: spread(requests*latency/10, i), Memory: 60<<20 + uint64(i)<<20},
+				bench.ClientProcess: {CPU: spread(requests*latency/5, i), Memory: 50 << 20},
+			}
+			s.Windows[loop][impl] = append(s.Windows[loop][impl], w)
+		}
+	}
+}
+
+// run is a run of a case, of another that is loaded too, and of one that was interrupted.
+// variants are what guards the implementations.
+func run(variants map[string]string) (*bench.Result, []bench.Samples) {
+	loaded := taken("get", "warm", 62, 2)
+	windows(&loaded, bench.Loop{Clients: 8}, 12)
+	windows(&loaded, bench.Loop{Rate: 200}, 12)
+	samples := []bench.Samples{taken("create", "warm", 20, 2), loaded, taken("list", "warm", 3, 2)}
 	result := &bench.Result{
 		Schema: bench.Schema,
 		Environment: bench.Environment{
-			Commit: "0123456789abcdef", Command: []string{"bin/compare", "bench", "--quick"},
+			Commit: "0123456789abcdef", Command: []string{"bin/compare", "bench", "--rate", "200", "--fail-on", "crd/get p50 > 5ms"},
 			Started: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 			Cluster: "embedded", Kubernetes: "v1.36.3", Libraries: "v0.36.3", Go: "go1.26", OS: "linux/amd64",
-			Kernel: "6.1", CPU: "A CPU", Cores: 2, Memory: 8 << 30, Rounds: 20, WarmUp: 2,
-			CRD:          "schema+policies",
+			Kernel: "6.1", CPU: "A CPU", Cores: 2, Memory: 8 << 30,
+			Seed: 7, Precision: 0.03, BudgetSeconds: 225, Delay: []string{"apiserver-server=5ms"},
+			Noise: []bench.Noise{
+				{Check: "the processors' time that others use", Value: 3.14159, Unit: "%", Limit: 15},
+				{Check: "the load of the last minute for each processor", Value: 1.5, Limit: 0.7, Loud: true, Remedy: "wait until it has gone down, or end what else runs"},
+			},
+			CRD:          "schema" + variants[bench.CRD],
 			ObjectBytes:  map[string]int{"crd": 700, "aggregated": 680, "native": 700},
 			ReadySeconds: map[string]float64{"controlPlane": 3.21, "implementations": 0.52},
 		},
 	}
-	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate", map[string]string{bench.CRD: "+policies"})
+	result.Measurements, result.Comparisons, result.Warnings = bench.Summarize(samples, "client-certificate", variants)
 	return result, samples
 }
 
-func TestWrite(t *testing.T) {
+// written is the directory of such a run.
+func written(t *testing.T) (string, *bench.Result, []bench.Samples) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "new", "directory")
 	if err := Prepare(dir); err != nil {
 		t.Fatal(err)
 	}
-	result, samples := run()
+	result, samples := run(nil)
 	if err := Write(dir, result, samples); err != nil {
 		t.Fatal(err)
 	}
+	return dir, result, samples
+}
+
+func TestWrite(t *testing.T) {
+	dir, _, _ := written(t)
 	for _, name := range []string{"report.md", "result.json", "env.json", "bench.txt"} {
 		golden(t, name, read(t, filepath.Join(dir, name)))
 	}
@@ -65,7 +137,7 @@ func TestWrite(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	result, _ := run()
+	result, _ := run(nil)
 	var out bytes.Buffer
 	if err := Table(&out, result); err != nil {
 		t.Fatal(err)
@@ -79,7 +151,10 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, _ := run()
+	result, _ := run(map[string]string{bench.CRD: "+policies"})
+	if result.Digest, err = digestOf(result); err != nil {
+		t.Fatal(err)
+	}
 	// every implementation that a suite may have, and every metric that one has
 	for _, suite := range bench.Suites {
 		values := map[string][]float64{}
@@ -115,9 +190,10 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// benchstat's own reader finds every sample, and the implementation by its key.
+// benchstat's own reader finds every steady sample and every window, and the implementation
+// by its key.
 func TestBenchmarkFormat(t *testing.T) {
-	result, samples := run()
+	result, samples := run(map[string]string{bench.CRD: "+policies", bench.NameFree: "+unique"})
 	var out bytes.Buffer
 	if err := benchmarkFormat(&out, result, samples); err != nil {
 		t.Fatal(err)
@@ -128,13 +204,30 @@ func TestBenchmarkFormat(t *testing.T) {
 		case *benchfmt.SyntaxError:
 			t.Fatal(record)
 		case *benchfmt.Result:
-			if value, ok := record.Value("sec/op"); !ok || value <= 0 {
-				t.Errorf("%s has no time", record.Name)
+			unit := "sec/op"
+			if bytes.Contains(record.Name.Full(), []byte("/load=")) {
+				unit = "requests/s"
+				if value, ok := record.Value("cpu-ms/1000-requests"); !ok || value <= 0 {
+					t.Errorf("%s has no CPU time", record.Name)
+				}
+			}
+			value, ok := record.Value(unit)
+			if !ok || value <= 0 {
+				t.Errorf("%s has no %s", record.Name, unit)
+			}
+			if unit == "sec/op" && value > 0.01 {
+				t.Errorf("%s has %v s, which is of the warm-up", record.Name, value)
 			}
 			count[record.Name.String()]++
 		}
 	}
-	for name, want := range map[string]int{"Verbs/create/impl=crd+policies": 20, "Verbs/create/impl=aggregated": 20, "Verbs/get/impl=native": 3} {
+	for name, want := range map[string]int{
+		"Verbs/create/impl=crd+policies": 18, "Verbs/create/impl=aggregated": 18,
+		"Verbs/create/impl=aggregated+name-free+unique":     18,
+		"Verbs/list/impl=native":                            1,
+		"Verbs/get/load=closed-8-clients/impl=crd+policies": 12,
+		"Verbs/get/load=open-200-per-s/impl=aggregated":     12,
+	} {
 		if count[name] != want {
 			t.Errorf("%s has %d samples, want %d", name, count[name], want)
 		}

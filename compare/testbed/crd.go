@@ -24,6 +24,7 @@ import (
 	v2 "portrule.example/lab/api/v2"
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/relay"
 	"portrule.example/lab/crd/manifests"
 	"portrule.example/lab/crd/webhook"
 )
@@ -126,8 +127,12 @@ func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhook
 		"--cert-dir="+t.group.Path(processController),
 		"--health-probe-bind-address=0",
 	)
+	if err != nil {
+		return nil, err
+	}
+	reached, err := t.through(relay.Webhook, host, port)
 	return &webhooks{
-		url:   "https://" + net.JoinHostPort(host, strconv.Itoa(port)),
+		url:   "https://" + net.JoinHostPort(host, strconv.Itoa(reached)),
 		local: "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)),
 		ca:    ca,
 	}, err

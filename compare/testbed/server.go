@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	gopsutil "github.com/shirou/gopsutil/v4/process"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -25,6 +24,7 @@ import (
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
+	"portrule.example/lab/compare/relay"
 )
 
 // The programs of aggregated servers. They are also the names of their processes,
@@ -85,7 +85,11 @@ func (t *Testbed) serveAggregated(ctx context.Context, setup Setup) error {
 // register makes the aggregation layer hand on to a server what registrations say,
 // once it is ready, and waits until the resource is served.
 func (t *Testbed) register(ctx context.Context, server *Server, registrations []*apiregistrationv1.APIService, resource string) error {
-	if err := t.install(ctx, service(server.name, server.host, server.port)...); err != nil {
+	port, err := t.through(relay.Server, server.host, server.port)
+	if err != nil {
+		return err
+	}
+	if err := t.install(ctx, service(server.name, server.host, port)...); err != nil {
 		return err
 	}
 	// Registered before the server is ready, the APIServices would be found
@@ -95,12 +99,12 @@ func (t *Testbed) register(ctx context.Context, server *Server, registrations []
 	}
 	for _, registration := range registrations {
 		registration.Spec.CABundle = server.ca.PEM()
-		registration.Spec.Service.Port = ptr.To(int32(server.port))
+		registration.Spec.Service.Port = ptr.To(int32(port))
 		if err := t.install(ctx, registration); err != nil {
 			return err
 		}
 	}
-	err := t.waitForAPIServices(ctx, registrations, resource)
+	err = t.waitForAPIServices(ctx, registrations, resource)
 	if err != nil && t.provider.Kind() == cluster.KindExisting && ctx.Err() == nil {
 		err = fmt.Errorf("%w\nthe cluster must reach this host at %s: give an address that it reaches with --server-address",
 			err, net.JoinHostPort(server.host, strconv.Itoa(server.port)))
@@ -182,15 +186,8 @@ func (s *Server) Memory() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	running, err := gopsutil.NewProcess(int32(pid))
-	if err != nil {
-		return 0, fmt.Errorf("look at process %d, %s: %w", pid, s.name, err)
-	}
-	memory, err := running.MemoryInfo()
-	if err != nil {
-		return 0, fmt.Errorf("ask for the memory of %s: %w", s.name, err)
-	}
-	return memory.RSS, nil
+	usage, err := process.UsageOf(pid)
+	return usage.Memory, err
 }
 
 func (t *Testbed) waitForAPIServices(ctx context.Context, registrations []*apiregistrationv1.APIService, resource string) error {
@@ -270,6 +267,11 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 	etcd, err := t.provider.Etcd(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for i := range etcd {
+		if etcd[i], err = t.throughURL(relay.Etcd, etcd[i]); err != nil {
+			return nil, err
+		}
 	}
 	host, port := t.provider.Address()
 	if name != processServer {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"portrule.example/lab/api"
+	"portrule.example/lab/compare/relay"
 )
 
 // Setup says what the implementations do beyond the rules that a schema can state.
@@ -19,6 +20,10 @@ type Setup struct {
 	// write for each rule that comes or goes: to compare it with a CRD that has no R4
 	// either.
 	SharedEndpoints bool
+	// Links, unless it is nil, gets relays on the links between the programs, those of
+	// [Testbed.User] included. It is for clusters whose servers are processes of this host;
+	// the link of the kube-apiserver to etcd is the provider's. Stop closes it.
+	Links *relay.Links
 	// Controller runs portrule-controller against both groups, in clusters that run Pods.
 	Controller bool
 }

@@ -10,6 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -25,6 +28,7 @@ import (
 	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
+	"portrule.example/lab/compare/relay"
 )
 
 // serveTimeout bounds the wait for an implementation to serve.
@@ -64,12 +68,17 @@ type Testbed struct {
 	// serverFlags are those of the set-up.
 	serverFlags []string
 	target      *target
+	// links have the relays between the programs; nil means that there are none.
+	links *relay.Links
 	// controller is the portrule-controller that answers the CRD's webhooks.
 	controller *process.Supervisor
 
 	// mu guards what the implementations, which are installed side by side, share:
-	// Warnings and installed.
+	// Warnings, installed and processes.
 	mu sync.Mutex
+	// processes are the process ids of the programs, by name, once somebody has asked what
+	// they use.
+	processes map[string][]int
 	// installed is what was not in the cluster before, in order of creation.
 	installed []client.Object
 }
@@ -101,7 +110,7 @@ func (t Timings) String() string {
 //
 // What an existing cluster has already is used and left in place.
 func Start(ctx context.Context, provider cluster.Provider, group *process.Group, setup Setup, say func(step string)) (_ *Testbed, err error) {
-	t := &Testbed{provider: provider, group: group, crdGroup: setup.crdGroup()}
+	t := &Testbed{provider: provider, group: group, crdGroup: setup.crdGroup(), links: setup.Links}
 	t.allow(api.Group, portRules...)
 	t.allow(t.crdGroup, portRules...)
 	t.allow("", "configmaps")
@@ -162,6 +171,42 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 	return t, nil
 }
 
+// through returns the port by which a program that listens on a port of this host is
+// reached over a link, and as host: its own, or that of a relay.
+func (t *Testbed) through(link, host string, port int) (int, error) {
+	if t.links == nil {
+		return port, nil
+	}
+	address, err := t.links.Through(link, bindAddress(host), net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return 0, err
+	}
+	_, port, err = splitAddress(address)
+	return port, err
+}
+
+// throughURL returns a URL that leads over a link to where the given one leads.
+func (t *Testbed) throughURL(link, original string) (string, error) {
+	if t.links == nil {
+		return original, nil
+	}
+	u, err := url.Parse(original)
+	if err != nil {
+		return "", err
+	}
+	u.Host, err = t.links.Through(link, "127.0.0.1", u.Host)
+	return u.String(), err
+}
+
+func splitAddress(address string) (string, int, error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err := strconv.Atoi(text)
+	return host, port, err
+}
+
 func (t *Testbed) warn(warning string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -180,6 +225,10 @@ func (t *Testbed) Namespaces(ctx context.Context, names ...string) error {
 
 // Ephemeral is whether Stop ends the cluster, with all that is in it.
 func (t *Testbed) Ephemeral() bool { return t.provider.Ephemeral() }
+
+// Delay sets by how much later a round trip over a link ends. The testbed must have been
+// set up with links.
+func (t *Testbed) Delay(link string, d time.Duration) error { return t.links.Delay(link, d) }
 
 // Exited is closed when the aggregated server, which should run for as long as
 // the testbed, has ended. It is nil if the cluster had a server of its own.
@@ -216,6 +265,9 @@ func (t *Testbed) Stop() error {
 	}
 	if t.controller != nil {
 		errs = append(errs, t.controller.Stop())
+	}
+	if t.links != nil {
+		defer t.links.Close() // once nobody uses them any more
 	}
 	return errors.Join(append(errs, t.provider.Destroy(ctx))...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"portrule.example/lab/api"
 	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/relay"
 )
 
 // portRules are PortRules and their subresources, of which probe and nftables exist
@@ -27,6 +28,11 @@ func (t *Testbed) serviceAccount(ctx context.Context, namespace, name, process s
 	config, err := cluster.ServiceAccount(ctx, t.clientset, t.Admin, namespace, name)
 	if err != nil {
 		return "", err
+	}
+	if process != processController {
+		if config.Host, err = t.throughURL(relay.Reviews, config.Host); err != nil {
+			return "", err
+		}
 	}
 	path := t.group.Path(process + ".kubeconfig")
 	return path, cluster.WriteKubeconfig(path, cluster.Context{Name: name, Config: config})
@@ -75,7 +81,11 @@ func (t *Testbed) User(ctx context.Context, name string, namespaces ...string) (
 			return nil, "", err
 		}
 	}
-	return config, credential, t.waitForRoles(ctx, client, name, namespaces)
+	if err := t.waitForRoles(ctx, client, name, namespaces); err != nil {
+		return nil, "", err
+	}
+	config.Host, err = t.throughURL(relay.Client, config.Host)
+	return config, credential, err
 }
 
 // waitForRoles waits until the kube-apiserver, which watches roles as everybody else

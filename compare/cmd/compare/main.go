@@ -25,6 +25,9 @@ func main() {
 	case errors.As(err, &compare.UsageError{}):
 		fmt.Fprintf(os.Stderr, "compare: %v\nTry 'compare --help'.\n", err)
 		os.Exit(2)
+	case errors.As(err, &compare.GateError{}):
+		fmt.Fprintln(os.Stderr, "compare: failed:", err)
+		os.Exit(3)
 	default:
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
