@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	cliflag "k8s.io/component-base/cli/flag"
 	basecompatibility "k8s.io/component-base/compatibility"
-	"k8s.io/component-base/tracing"
 
 	"portrule.example/lab/aggregated/admission/allowedports"
 	"portrule.example/lab/aggregated/authorizer"
@@ -48,6 +46,9 @@ type Options struct {
 	// NameFreeReviews is whether the kube-apiserver is first asked about all names at
 	// once: see authorizer.NameFree, and its precondition.
 	NameFreeReviews bool
+	// SharedReviews is whether requests that come while a review of the same is under way
+	// wait for its answer instead of asking too.
+	SharedReviews bool
 	// UniqueEndpoints is R4: in one namespace no two PortRules share an endpoint. All
 	// replicas must agree on it.
 	UniqueEndpoints bool
@@ -75,6 +76,7 @@ func NewOptions() *Options {
 		Group:           api.Group,
 		ServerRun:       genericoptions.NewServerRunOptions(),
 		Anonymous:       true,
+		SharedReviews:   true,
 		UniqueEndpoints: true,
 	}
 	o.Recommended.Etcd.DefaultStorageMediaType = runtime.ContentTypeProtobuf
@@ -105,6 +107,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 		"Let callers who show no credential through as system:anonymous, to be authorized. "+
 			"The paths of --authorization-always-allow-paths are open to them in any case.")
 	r.Authorization.AddFlags(fss.FlagSet("authorization"))
+	fss.FlagSet("authorization").BoolVar(&o.SharedReviews, "authorization-shared-reviews", o.SharedReviews,
+		"Requests that come while a SubjectAccessReview of the same is under way wait for its answer instead of sending another.")
 	fss.FlagSet("authorization").BoolVar(&o.NameFreeReviews, "authorization-name-free-reviews", o.NameFreeReviews,
 		"Ask the control plane first whether the user may do the verb to every name, and only if not, to the one that is meant: "+
 			"one SubjectAccessReview in place of one for each name. Only where the control plane authorizes by RBAC, "+
@@ -201,21 +205,18 @@ func (o *Options) applyDelegated(ctx context.Context, generic *genericapiserver.
 	if err := o.reachControlPlane(ctx); err != nil {
 		return err
 	}
-	// so that the reviews show up as spans of the request that waits for them
-	traced := func(next http.RoundTripper) http.RoundTripper {
-		if generic.TracerProvider == nil {
-			return next
-		}
-		return tracing.WrapperFor(generic.TracerProvider)(next)
+	recommended, err := o.applyTracing(generic)
+	if err != nil {
+		return err
 	}
-	o.Recommended.Authentication.WithCustomRoundTripper(traced)
-	o.Recommended.Authorization.WithCustomRoundTripper(traced)
-	o.Recommended.ExtraAdmissionInitializers = keepParametersOut
-	if err := o.Recommended.ApplyTo(generic); err != nil {
+	recommended.ExtraAdmissionInitializers = keepParametersOut
+	if err := recommended.ApplyTo(generic); err != nil {
 		return fmt.Errorf("configure the server: %w", err)
 	}
 	recognise(&generic.Authentication, o.Anonymous, o.Recommended.Authorization.AlwaysAllowPaths)
-	generic.Authorization.Authorizer = authorizer.Shared(generic.Authorization.Authorizer, o.Recommended.Authorization.ClientTimeout)
+	if o.SharedReviews {
+		generic.Authorization.Authorizer = authorizer.Shared(generic.Authorization.Authorizer, o.Recommended.Authorization.ClientTimeout)
+	}
 	if o.NameFreeReviews {
 		generic.Authorization.Authorizer = authorizer.NameFree(generic.Authorization.Authorizer)
 	}

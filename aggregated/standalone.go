@@ -147,7 +147,10 @@ func (o *Options) applyStandalone(generic *genericapiserver.RecommendedConfig) e
 		}
 	}
 
-	recommended := *o.Recommended
+	recommended, err := o.applyTracing(generic)
+	if err != nil {
+		return err
+	}
 	recommended.SecureServing = serving.WithLoopback()
 	recommended.Authentication, recommended.Authorization, recommended.CoreAPI, recommended.Admission = nil, nil, nil, nil
 	features := *recommended.Features

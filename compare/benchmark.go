@@ -129,8 +129,14 @@ func (f *benchFlags) check(changed func(flag string) bool) ([]bench.Suite, error
 	if err != nil {
 		return nil, err
 	}
-	if f.gates, err = parseGates(f.failOn, suites, f.baseline != ""); err != nil {
+	if f.gates, err = parseGates(f.failOn, f.baseline != ""); err != nil {
 		return nil, err
+	}
+	for _, gate := range f.gates {
+		loaded := func(c bench.Case) bool { return len(f.plan.Loops(c)) > 0 }
+		if err := gate.Check(suites, f.variants(), loaded); err != nil {
+			return nil, usagef("--fail-on: %w", err)
+		}
 	}
 	if f.baseline != "" {
 		if f.before, err = report.Read(f.baseline); err != nil {
@@ -158,13 +164,13 @@ func (f *benchFlags) makePlan(changed func(flag string) bool) error {
 		return usagef("--budget %s: give a time such as 2m", f.budget)
 	case f.clients < 0:
 		return usagef("--clients %d: it cannot be less than none", f.clients)
-	case f.rate < 0 || f.rate == 0 && changed("rate") || f.rate > 1e5:
+	case !(f.rate > 0 && f.rate <= 1e5) && changed("rate"):
 		return usagef("--rate %g: give requests a second, 100000 at most", f.rate)
 	}
 	if f.precision != "" {
 		text, percent := strings.CutSuffix(f.precision, "%")
 		value, err := strconv.ParseFloat(text, 64)
-		if err != nil || !percent || value <= 0 || value >= 100 {
+		if err != nil || !percent || !(value > 0 && value < 100) {
 			return usagef("--precision %s: give a percentage such as 3%%", f.precision)
 		}
 		f.plan.Precision = value / 100
@@ -182,9 +188,14 @@ func (f *benchFlags) makePlan(changed func(flag string) bool) error {
 	return nil
 }
 
-// parseGates reads the conditions of --fail-on. suites are what is measured, nil if that
-// is not known.
-func parseGates(texts []string, suites []bench.Suite, baseline bool) ([]bench.Gate, error) {
+// variants are what the names of implementations are followed by.
+func (f *benchFlags) variants() map[string]string {
+	aggregated := testbed.Alike(f.setup).AggregatedSuffix()
+	return map[string]string{bench.CRD: f.setup.Suffix(), bench.Aggregated: aggregated, bench.NameFree: aggregated}
+}
+
+// parseGates reads the conditions of --fail-on.
+func parseGates(texts []string, baseline bool) ([]bench.Gate, error) {
 	var gates []bench.Gate
 	for _, text := range texts {
 		gate, err := bench.ParseGate(text)
@@ -193,11 +204,6 @@ func parseGates(texts []string, suites []bench.Suite, baseline bool) ([]bench.Ga
 		}
 		if gate.NeedsBaseline() && !baseline {
 			return nil, usagef("--fail-on %q is about a change: name the run before with --baseline", text)
-		}
-		if suites != nil {
-			if err := gate.Check(suites); err != nil {
-				return nil, usagef("--fail-on: %w", err)
-			}
 		}
 		gates = append(gates, gate)
 	}
@@ -249,8 +255,8 @@ func splitAddress(address string) (string, int, error) {
 	return host, int(port), nil
 }
 
-// runBench measures on a testbed of its own, writes the results and prints the
-// table. An interrupted run writes what it has.
+// runBench measures on testbeds of its own, writes the results and prints the tables. An
+// interrupted run writes what it has.
 func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout, stderr io.Writer) (err error) {
 	if err := report.Prepare(flags.out); err != nil {
 		return err
@@ -258,38 +264,16 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	show := progress.New(stderr)
 	defer show.Finish()
 	flags.cluster.choose(ctx, show.Step)
-	if slices.ContainsFunc(suites, func(suite bench.Suite) bool { return suite.Name == bench.Peers.Name }) && flags.cluster.kind == cluster.KindKind {
-		return usagef("the suite %s starts and weighs processes of this host: it goes with --cluster %s", bench.Peers.Name, cluster.KindEmbedded)
-	}
-
-	group, err := process.NewTemporaryGroup("portrule-bench")
-	if err != nil {
+	if err := flags.checkCluster(suites); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, group.Close()) }()
-
-	started := time.Now()
-	setup, options := testbed.Alike(flags.setup), cluster.EmbeddedOptions{}
-	if len(flags.delays) > 0 {
-		if flags.cluster.kind != cluster.KindEmbedded {
-			return usagef("--delay goes with --cluster %s: it is put between processes of this host", cluster.KindEmbedded)
-		}
-		setup.Links = &relay.Links{}
-		options.Etcd = func(address string) (string, error) { return setup.Links.Through(relay.Etcd, "127.0.0.1", address) }
-	}
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
-	show.Step(bed.Ready.String())
-
-	samples, result, runErr := measure(ctx, bed, flags, suites, show)
+	result := &bench.Result{Schema: bench.Schema, Measurements: []bench.Measurement{}, Comparisons: []bench.Comparison{}, Warnings: []string{}}
+	samples, runErr := runSuites(ctx, flags, suites, result, show)
 	show.Finish()
-	if result == nil {
+	if len(result.Measurements) == 0 {
 		return runErr
 	}
-	if err := describeEnvironment(&result.Environment, bed, flags, started); err != nil {
+	if err := describeEnvironment(&result.Environment, flags); err != nil {
 		return errors.Join(runErr, err)
 	}
 	if warning := differ(result.Environment.Kubernetes, result.Environment.Libraries); warning != "" {
@@ -318,6 +302,74 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 		}
 	}
 	return applyGates(flags.gates, result, changes, stderr)
+}
+
+// checkCluster refuses what the chosen control plane cannot do.
+func (f *benchFlags) checkCluster(suites []bench.Suite) error {
+	if f.cluster.kind == cluster.KindEmbedded {
+		return nil
+	}
+	if len(f.delays) > 0 {
+		return usagef("--delay goes with --cluster %s: it is put between processes of this host", cluster.KindEmbedded)
+	}
+	if f.cluster.kind == cluster.KindKind && slices.ContainsFunc(suites, func(suite bench.Suite) bool { return suite.Name == bench.Peers.Name }) {
+		return usagef("the suite %s starts and weighs processes of this host: it goes with --cluster %s", bench.Peers.Name, cluster.KindEmbedded)
+	}
+	return nil
+}
+
+// runSuites runs the suites, and adds what they come to to the result: what was measured
+// before an error too.
+func runSuites(ctx context.Context, flags benchFlags, suites []bench.Suite, result *bench.Result, show *progress.Progress) ([]bench.Samples, error) {
+	result.Environment.Started = time.Now().UTC().Truncate(time.Second)
+	show.Step("listening for what else the machine does")
+	noise, err := bench.ListenForNoise(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	result.Environment.Noise = noise
+	for _, n := range noise {
+		if n.Loud {
+			show.Step("warning: " + n.String())
+			result.Warnings = append(result.Warnings, n.String())
+		}
+	}
+	isAuth := func(suite bench.Suite) bool { return suite.Name == bench.Auth.Name }
+	others := slices.DeleteFunc(slices.Clone(suites), isAuth)
+	var all []bench.Samples
+	if len(others) > 0 {
+		if all, err = runOthers(ctx, flags, others, result, show); err != nil {
+			return all, err
+		}
+	}
+	if len(others) == len(suites) {
+		return all, nil
+	}
+	samples, err := runAuth(ctx, flags, result, show)
+	return append(all, samples...), err
+}
+
+// runOthers runs the suites that share a testbed.
+func runOthers(ctx context.Context, flags benchFlags, suites []bench.Suite, result *bench.Result, show *progress.Progress) (_ []bench.Samples, err error) {
+	group, err := process.NewTemporaryGroup("portrule-bench")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	setup, options := testbed.Alike(flags.setup), cluster.EmbeddedOptions{}
+	if len(flags.delays) > 0 {
+		setup.Links = &relay.Links{}
+		options.Etcd = func(address string) (string, error) { return setup.Links.Through(relay.Etcd, "127.0.0.1", address) }
+	}
+	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	show.Step(bed.Ready.String())
+	describeTestbed(&result.Environment, bed)
+	addWarnings(result, bed)
+	return measure(ctx, bed, flags, suites, result, show)
 }
 
 // keep writes the result into dir or, if that fails because a disk is full or gone, into a
@@ -401,13 +453,12 @@ func dryRun(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout 
 	return nil
 }
 
-// measure runs the suites as an ordinary user in namespaces of their own. The
-// result is nil if not a single request was measured.
-func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites []bench.Suite, show *progress.Progress) ([]bench.Samples, *bench.Result, error) {
+// measure runs the suites as an ordinary user in namespaces of their own.
+func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites []bench.Suite, result *bench.Result, show *progress.Progress) ([]bench.Samples, error) {
 	suffix := utilrand.String(5)
 	namespace, listNamespace := "portrule-bench-"+suffix, "portrule-bench-list-"+suffix
 	if err := bed.Namespaces(ctx, namespace, listNamespace); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	impls := map[string]bool{}
 	for _, suite := range suites {
@@ -415,17 +466,16 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 			impls[impl] = true
 		}
 	}
-	result := &bench.Result{Schema: bench.Schema, Environment: bench.Environment{}, Warnings: append([]string{}, bed.Warnings...)}
 	if impls[bench.Sample] {
-		var warnings []string
-		var err error
-		result.Measurements, result.Comparisons, warnings, err = startPeers(ctx, bed, flags.quick, show.Update)
+		measurements, comparisons, warnings, err := startPeers(ctx, bed, flags.quick, show.Update)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
+		result.Measurements = append(result.Measurements, measurements...)
+		result.Comparisons = append(result.Comparisons, comparisons...)
 		result.Warnings = append(result.Warnings, warnings...)
 		if _, err := bed.ServeSample(ctx); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if !bed.HasPeers() {
@@ -433,24 +483,24 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 	}
 	if impls[bench.NameFree] {
 		if _, err := bed.ServePeer(ctx, "portrule-apiserver-name-free", bench.NameFreeGroup, "--authorization-name-free-reviews"); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	user, credential, err := bed.User(ctx, "bench", namespace, listNamespace)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sessions, err := bench.NewSessions(user, namespace, listNamespace, slices.Collect(maps.Keys(impls)))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sizes, err := bench.Level(ctx, sessions)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for link, delay := range flags.delays {
 		if err := bed.Delay(link, delay); err != nil {
-			return nil, nil, UsageError{fmt.Errorf("--delay: %w", err)}
+			return nil, UsageError{fmt.Errorf("--delay: %w", err)}
 		}
 	}
 	usage := bed.Usage
@@ -458,19 +508,7 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 		result.Warnings = append(result.Warnings, "CPU time and memory are not measured: "+err.Error())
 		usage = nil
 	} else if err != nil {
-		return nil, nil, err
-	}
-	show.Step("listening for what else the machine does")
-	noise, err := bench.ListenForNoise(ctx, "")
-	if err != nil {
-		return nil, nil, err
-	}
-	result.Environment.Noise = noise
-	for _, n := range noise {
-		if n.Loud {
-			show.Step("warning: " + n.String())
-			result.Warnings = append(result.Warnings, n.String())
-		}
+		return nil, err
 	}
 	const parts = 1000
 	samples, err := bench.Run(ctx, bench.Options{
@@ -488,12 +526,9 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 		}
 	}
 	result.Environment.ObjectBytes = sizes
-	measurements, comparisons, warnings := bench.Summarize(samples, credential, map[string]string{
-		bench.CRD: flags.setup.Suffix(), bench.Aggregated: testbed.Alike(flags.setup).AggregatedSuffix(),
-		bench.NameFree: testbed.Alike(flags.setup).AggregatedSuffix(),
-	})
+	measurements, comparisons, warnings := bench.Summarize(samples, credential, flags.variants())
 	result.Measurements = append(result.Measurements, measurements...)
 	result.Comparisons = append(result.Comparisons, comparisons...)
 	result.Warnings = append(result.Warnings, warnings...)
-	return samples, result, err
+	return samples, err
 }

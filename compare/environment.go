@@ -5,8 +5,8 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/host"
@@ -17,13 +17,32 @@ import (
 	"portrule.example/lab/compare/testbed"
 )
 
+// describeTestbed adds what is known of a testbed on which a run is made.
+func describeTestbed(e *bench.Environment, bed *testbed.Testbed) {
+	e.Kubernetes = bed.Kubernetes
+	e.ReadySeconds = map[string]float64{
+		"controlPlane":    bed.Ready.ControlPlane.Seconds(),
+		"implementations": bed.Ready.Implementations.Seconds(),
+	}
+	if bed.Ready.Images > 0 {
+		e.ReadySeconds["images"] = bed.Ready.Images.Seconds()
+	}
+}
+
+// addWarnings adds those of a testbed that a result does not have yet.
+func addWarnings(result *bench.Result, bed *testbed.Testbed) {
+	for _, warning := range bed.Warnings {
+		if !slices.Contains(result.Warnings, warning) {
+			result.Warnings = append(result.Warnings, warning)
+		}
+	}
+}
+
 // describeEnvironment fills in where and how a run is made.
-func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags benchFlags, started time.Time) error {
+func describeEnvironment(e *bench.Environment, flags benchFlags) error {
 	e.Commit, e.Libraries = buildInfo()
 	e.Command = os.Args
-	e.Started = started.UTC().Truncate(time.Second)
 	e.Cluster = flags.cluster.kind
-	e.Kubernetes = bed.Kubernetes
 	if e.Cluster == cluster.KindKind {
 		e.NodeImage = cluster.NodeImage()
 	}
@@ -34,13 +53,6 @@ func describeEnvironment(e *bench.Environment, bed *testbed.Testbed, flags bench
 	e.Cores = runtime.NumCPU()
 	e.Seed, e.Delay = flags.plan.Seed, flags.delay
 	e.Rounds, e.Precision, e.BudgetSeconds = flags.plan.Rounds, flags.plan.Precision, flags.plan.Budget.Seconds()
-	e.ReadySeconds = map[string]float64{
-		"controlPlane":    bed.Ready.ControlPlane.Seconds(),
-		"implementations": bed.Ready.Implementations.Seconds(),
-	}
-	if bed.Ready.Images > 0 {
-		e.ReadySeconds["images"] = bed.Ready.Images.Seconds()
-	}
 	var err error
 	if e.Kernel, err = host.KernelVersion(); err != nil {
 		return fmt.Errorf("ask for the kernel's version: %w", err)

@@ -120,8 +120,9 @@ func runParity(ctx context.Context, flags parityFlags, cases []contract.Case, st
 		duplicates, runErr = countDuplicates(ctx, options, flags.attempts, show.Update)
 	}
 	show.Finish()
-	var environment bench.Environment
-	if err := describeEnvironment(&environment, bed, benchFlags{cluster: flags.cluster, setup: setup.CRD}, started); err != nil {
+	environment := bench.Environment{Started: started.UTC().Truncate(time.Second)}
+	describeTestbed(&environment, bed)
+	if err := describeEnvironment(&environment, benchFlags{cluster: flags.cluster, setup: setup.CRD}); err != nil {
 		return errors.Join(runErr, err)
 	}
 	matrix := contract.NewMatrix(rows, environment, bed.Warnings)

@@ -27,7 +27,10 @@ func listCommand() *cobra.Command {
 // load too.
 func listSuites(w io.Writer, suites []bench.Suite) {
 	for _, suite := range suites {
-		fmt.Fprintf(w, "%s: %s\n  of %s\n", suite.Name, suite.About, strings.Join(suite.Impls, ", "))
+		fmt.Fprintf(w, "%s: %s\n", suite.Name, suite.About)
+		if len(suite.Impls) > 0 {
+			fmt.Fprintf(w, "  of %s\n", strings.Join(suite.Impls, ", "))
+		}
 		for _, c := range append(suite.Others, suite.Cases...) {
 			mark := " "
 			if c.Loaded {
@@ -65,7 +68,7 @@ func diffCommand() *cobra.Command {
 			"The exit code is 3 if a condition of --fail-on is met.",
 		Args: directories(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			gates, err := parseGates(failOn, nil, true)
+			gates, err := parseGates(failOn, true)
 			if err != nil {
 				return err
 			}
@@ -103,7 +106,7 @@ func thresholds() string {
 func directories(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usagef("%s takes the directories of %d runs, got %q", cmd.Name(), n, strings.Join(args, " "))
+			return usagef("%s takes %d argument(s), the directories of runs: %q", cmd.Name(), n, strings.Join(args, " "))
 		}
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/component-base/tracing"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -82,7 +83,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		Long: "portrule-controller renders each PortRule as an nftables script in a ConfigMap and sets its\n" +
 			"status. It runs against either group: the one that the CRD serves, or that of the aggregated\n" +
 			"server. For the CRD it also answers the webhooks: conversion between versions, validation,\n" +
-			"mutation, and the reservation of endpoints.",
+			"mutation, and the reservation of endpoints.\n\n" +
+			"Webhook calls that the kube-apiserver traces are traced here too if the environment variable\n" +
+			tracesEndpoint + " says where to send the spans, by OTLP over gRPC without TLS.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return UsageError{fmt.Errorf("it takes no arguments, got %q", strings.Join(args, " "))}
@@ -135,7 +138,7 @@ func (o *options) check() error {
 	return nil
 }
 
-func (o *options) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) (err error) {
 	// an empty path means the service account of the Pod
 	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
@@ -145,6 +148,19 @@ func (o *options) run(ctx context.Context) error {
 	// would be the limit of all writes. The API server's priority and fairness is
 	// there to protect it.
 	config.QPS = -1
+	tracer, err := newTracer(ctx)
+	if err != nil {
+		return err
+	}
+	if tracer != nil {
+		config.Wrap(tracing.WrapperFor(tracer))
+		defer func() {
+			// the last spans are sent although ctx has ended
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesTimeout)
+			defer cancel()
+			err = errors.Join(err, tracer.Shutdown(ctx))
+		}()
+	}
 	if o.rotate {
 		config.Wrap(certificates.SelectSecret)
 	}
@@ -180,7 +196,7 @@ func (o *options) run(ctx context.Context) error {
 		}
 	}
 	if len(o.webhooks) > 0 {
-		if err := o.addWebhooks(mgr); err != nil {
+		if err := o.addWebhooks(mgr, tracer); err != nil {
 			return fmt.Errorf("add the webhooks: %w", err)
 		}
 	}
@@ -189,13 +205,14 @@ func (o *options) run(ctx context.Context) error {
 
 // addWebhooks makes the manager answer the webhooks and say that it is ready when
 // it does.
-func (o *options) addWebhooks(mgr manager.Manager) error {
+func (o *options) addWebhooks(mgr manager.Manager, tracer tracing.TracerProvider) error {
 	if err := v1.AddToScheme(mgr.GetScheme(), o.group); err != nil {
 		return err
 	}
 	server := &server{
 		Server: ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.webhookAddress, Port: o.webhookPort, CertDir: o.certDir}),
 		delay:  o.shutdownDelay,
+		tracer: tracer,
 	}
 	// R4 is a check of what is there now: a cache would be older
 	if err := webhook.Install(server, mgr.GetScheme(), mgr.GetAPIReader(), mgr.GetClient(), webhook.Options{

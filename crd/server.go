@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/component-base/tracing"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
@@ -23,12 +24,17 @@ type server struct {
 	// delay is how long the server goes on answering after it was asked to end. Each
 	// answer then closes its connection, and says so.
 	delay time.Duration
+	// tracer makes a span of each call. nil means none.
+	tracer tracing.TracerProvider
 
 	ending atomic.Bool
 }
 
 // Register serves hook at path.
 func (s *server) Register(path string, hook http.Handler) {
+	if s.tracer != nil {
+		hook = tracing.WithTracing(hook, s.tracer, path)
+	}
 	s.Server.Register(path, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if s.ending.Load() {
 			w.Header().Set("Connection", "close") // in HTTP/2 a GOAWAY

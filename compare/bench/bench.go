@@ -54,7 +54,7 @@ type Suite struct {
 }
 
 // Suites are all that exist.
-var Suites = []Suite{Verbs, Peers}
+var Suites = []Suite{Verbs, Auth, Peers}
 
 // Case is one thing that is measured.
 type Case struct {
@@ -66,6 +66,11 @@ type Case struct {
 	Cache string
 	// Loaded is whether the case is measured in windows too.
 	Loaded bool
+	// Impls and Pairs replace those of the suite, unless they are nil. Cells say what the
+	// implementations stand for, where that is more than their names.
+	Impls []string
+	Pairs [][2]string
+	Cells map[string]Cell
 	// New returns the requests of one of the clients of a subject, which are counted
 	// from 0. What it starts ends with ctx.
 	New func(ctx context.Context, s *Session, client int) (Requests, error)
@@ -139,7 +144,7 @@ type Progress struct {
 type Samples struct {
 	Suite string
 	Case  Case
-	// Impls and Pairs are those of the suite.
+	// Impls and Pairs are those of the case, or of its suite.
 	Impls []string
 	Pairs [][2]string
 	// Impl has the latencies by implementation, the i-th of each from the same round.
@@ -175,8 +180,11 @@ func Run(ctx context.Context, o Options) ([]Samples, error) {
 	for _, suite := range o.Suites {
 		for _, c := range suite.Cases {
 			r.what = suite.Name + ": " + c.Name
+			if c.Impls == nil {
+				c.Impls, c.Pairs = suite.Impls, suite.Pairs
+			}
 			samples := Samples{
-				Suite: suite.Name, Case: c, Impls: suite.Impls, Pairs: suite.Pairs,
+				Suite: suite.Name, Case: c, Impls: c.Impls, Pairs: c.Pairs,
 				Impl: map[string][]time.Duration{}, Windows: map[Loop]map[string][]Window{},
 			}
 			err := r.measure(ctx, &samples)
@@ -227,8 +235,8 @@ func (r *run) measure(ctx context.Context, samples *Samples) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	sessions := slices.DeleteFunc(slices.Clone(r.Sessions), func(s *Session) bool { return !slices.Contains(samples.Impls, s.Subject.Impl) })
-	loops := r.loops(samples.Case)
+	sessions := samples.Case.Of(r.Sessions)
+	loops := r.Loops(samples.Case)
 	part := 1.0
 	if len(loops) > 0 {
 		part = roundsPart

@@ -303,18 +303,18 @@ func TestUsed(t *testing.T) {
 
 func TestLoopsOfACase(t *testing.T) {
 	r := &run{Options: Options{Plan: Plan{Windows: 1, Clients: 8, Rate: 100}}}
-	if got := r.loops(Case{Loaded: true}); !slices.Equal(got, []Loop{{Clients: 8}, {Rate: 100}}) {
+	if got := r.Loops(Case{Loaded: true}); !slices.Equal(got, []Loop{{Clients: 8}, {Rate: 100}}) {
 		t.Errorf("loops %v", got)
 	}
-	if got := r.loops(Case{}); got != nil {
+	if got := r.Loops(Case{}); got != nil {
 		t.Errorf("a case that is not loaded has the loops %v", got)
 	}
 	r.Loaded = []string{"create"}
-	if got := r.loops(Case{Name: "get", Loaded: true}); got != nil {
+	if got := r.Loops(Case{Name: "get", Loaded: true}); got != nil {
 		t.Errorf("a case that is not among the loaded ones has the loops %v", got)
 	}
 	r.Clients, r.Loaded = 0, nil
-	if got := r.loops(Case{Loaded: true}); !slices.Equal(got, []Loop{{Rate: 100}}) {
+	if got := r.Loops(Case{Loaded: true}); !slices.Equal(got, []Loop{{Rate: 100}}) {
 		t.Errorf("without clients the loops are %v", got)
 	}
 }

@@ -35,9 +35,6 @@ type Change struct {
 	FloorMoved bool
 }
 
-// Interval is a value and its 95% interval.
-type Interval struct{ Value, Low, High float64 }
-
 // Thresholds are what a change must be at least to be called one, by metric, as a part.
 // They are what two runs of the same programs differ by on a machine that does other
 // things too.
@@ -256,20 +253,32 @@ func (g *Gate) setMetric(word string) error {
 func (g Gate) NeedsBaseline() bool { return g.relative }
 
 // Check finds out whether anything in suites can meet the condition, before anything is
-// measured.
-func (g Gate) Check(suites []Suite) error {
+// measured. variants are what the names of implementations are followed by; loaded is
+// whether a case is measured in a closed loop.
+func (g Gate) Check(suites []Suite, variants map[string]string, loaded func(Case) bool) error {
 	for _, suite := range suites {
 		if g.suite != "" && g.suite != suite.Name {
 			continue
 		}
-		for _, c := range slices.Concat(suite.Cases, suite.Others) {
-			known := slices.ContainsFunc(suite.Impls, func(impl string) bool { return g.impl == impl || strings.HasPrefix(g.impl, impl+"+") })
-			if c.Name == g.name && known {
+		impls := []string{""} // for no other
+		for _, impl := range suite.Impls {
+			impls = append(impls, impl+variants[impl])
+		}
+		if !slices.Contains(impls, g.impl) || !slices.Contains(impls, g.to) {
+			continue
+		}
+		for _, c := range suite.Cases {
+			if c.Name == g.name && (g.metric == "latency" || loaded(c)) {
+				return nil
+			}
+		}
+		for _, c := range suite.Others {
+			if c.Name == g.name {
 				return nil
 			}
 		}
 	}
-	return fmt.Errorf("%q is about nothing that is measured: see \"bin/compare list\"", g.text)
+	return fmt.Errorf("%q is about nothing that this run measures: see \"bin/compare list\"", g.text)
 }
 
 // Outcome is what became of a gate.
@@ -301,12 +310,10 @@ func (g Gate) Apply(result *Result, changes []Change) ([]Outcome, error) {
 				continue
 			}
 			if g.to != "" {
+				// the cache is that of one side alone
 				other := m
-				other.Impl = g.to
-				if other.Impl == CRD || other.Impl == Native {
-					other.Cache = ""
-				}
-				at := slices.IndexFunc(result.Measurements, func(m Measurement) bool { return m.key() == other.key() })
+				other.Impl, other.Cache = g.to, ""
+				at := slices.IndexFunc(result.Measurements, func(m Measurement) bool { m.Cache = ""; return m.key() == other.key() })
 				if at < 0 {
 					continue
 				}

@@ -102,7 +102,7 @@ func TestGate(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		if err := gate.Check([]Suite{Verbs}); err != nil {
+		if err := gate.Check([]Suite{Verbs}, nil, func(c Case) bool { return c.Loaded }); err != nil {
 			t.Errorf("%s: %v", c.gate, err)
 		}
 		changes, err := Diff(before, after)
@@ -119,6 +119,22 @@ func TestGate(t *testing.T) {
 		}
 		if !strings.Contains(outcomes[0].What, c.gate) {
 			t.Errorf("%s: the outcome does not name it: %s", c.gate, outcomes[0].What)
+		}
+	}
+	// the other side may have a cache, or a variant, and the one not
+	variant := latencies(1, 1.5, 0.8)
+	for i := range variant.Measurements {
+		if variant.Measurements[i].Impl == CRD {
+			variant.Measurements[i].Impl = "crd+policies"
+		}
+	}
+	for _, text := range []string{"aggregated/get p50 > 1.2x crd+policies", "crd+policies/get p50 < 0.8x aggregated"} {
+		gate, err := ParseGate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if outcomes, err := gate.Apply(variant, nil); err != nil || !outcomes[0].Failed {
+			t.Errorf("%s: %v, %v, want it to fail", text, outcomes, err)
 		}
 	}
 	// a machine that has become slower fails nobody's run
@@ -157,13 +173,16 @@ func TestParseGateRefuses(t *testing.T) {
 			t.Errorf("%q: the error has more than a line: %v", text, err)
 		}
 	}
-	for _, text := range []string{"aggregated/got p50 > 1ms", "other/get p50 > 1ms", "peers/aggregated/watch p50 > 1ms"} {
+	for _, text := range []string{
+		"aggregated/got p50 > 1ms", "other/get p50 > 1ms", "peers/aggregated/watch p50 > 1ms", "crd+policies/get p50 > 1ms",
+		"aggregated/get p50 > 2x nobody", "aggregated/delete throughput > 1",
+	} {
 		gate, err := ParseGate(text)
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
 		}
-		if err := gate.Check(Suites); err == nil || !strings.Contains(err.Error(), "compare list") {
+		if err := gate.Check(Suites, nil, func(c Case) bool { return c.Loaded }); err == nil || !strings.Contains(err.Error(), "compare list") {
 			t.Errorf("%s: %v, want an error that says where the names are", text, err)
 		}
 	}

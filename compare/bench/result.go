@@ -13,6 +13,9 @@ type Result struct {
 	Environment  Environment   `json:"environment"`
 	Measurements []Measurement `json:"measurements"`
 	Comparisons  []Comparison  `json:"comparisons"`
+	// Citations are the cells of the suite auth that were not measured, because they cannot
+	// differ from one that was.
+	Citations []Citation `json:"citations,omitempty"`
 	// Warnings are what a reader must know before believing the numbers.
 	Warnings []string `json:"warnings"`
 	// Digest is that of all the rest, by which a file is known that was changed by hand.
@@ -104,6 +107,8 @@ type Measurement struct {
 	// seen it explains.
 	StdErr *float64 `json:"stderr,omitempty"`
 	R2     *float64 `json:"r2,omitempty"`
+	// Model is what a formula of the documentation expects Median to be.
+	Model *float64 `json:"model,omitempty"`
 }
 
 // Quantile is a quantile of a distribution and its 95% interval.
@@ -143,15 +148,33 @@ type Comparison struct {
 	Impl   string `json:"impl"`
 	To     string `json:"to"`
 	Metric string `json:"metric"`
-	// Load is how the requests came, as in [Measurement].
-	Load  string  `json:"load,omitempty"`
-	Ratio float64 `json:"ratio"`
+	// Load is how the requests came, and Path, Credential and Cache impl's, as in
+	// [Measurement]: the last three where they tell the comparisons of a case apart.
+	Load       string `json:"load,omitempty"`
+	Path       string `json:"path,omitempty"`
+	Credential string `json:"credential,omitempty"`
+	Cache      string `json:"cache,omitempty"`
+	// ToPath, ToCredential and ToCache are to's.
+	ToPath       string `json:"toPath,omitempty"`
+	ToCredential string `json:"toCredential,omitempty"`
+	ToCache      string `json:"toCache,omitempty"`
+	// Difference is the median of what impl's samples are more than to's, in the unit of the
+	// measurements.
+	Difference *Interval `json:"difference,omitempty"`
+	Ratio      float64   `json:"ratio"`
 	// Low and High bound the ratio with 95% confidence.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 	// N is the number of pairs.
 	N       int     `json:"n"`
 	Verdict Verdict `json:"verdict"`
+}
+
+// Interval is a value and its 95% interval.
+type Interval struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }
 
 // Verdict is what a comparison comes to.

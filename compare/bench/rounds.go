@@ -24,7 +24,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 	for i, session := range sessions {
 		var err error
 		if requests[i], err = samples.Case.New(ctx, session, 0); err != nil {
-			return fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
+			return fmt.Errorf("prepare %s: %w", session.key(), err)
 		}
 	}
 	begin := time.Now()
@@ -35,7 +35,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 		}
 		for i := range requests {
 			if err := requests[i].stock(ctx, round, to); err != nil {
-				return fmt.Errorf("prepare %s: %w", sessions[i].Subject.Impl, err)
+				return fmt.Errorf("prepare %s: %w", sessions[i].key(), err)
 			}
 		}
 		for ; round < to; round++ {
@@ -44,11 +44,11 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 				var err error
 				if taken[i], err = requests[i].Send(ctx, round); err != nil {
 					samples.WarmUp = steady(samples)
-					return fmt.Errorf("%s: %w", sessions[i].Subject.Impl, err)
+					return fmt.Errorf("%s: %w", sessions[i].key(), err)
 				}
 			}
 			for i, session := range sessions {
-				impl := session.Subject.Impl
+				impl := session.key()
 				samples.Impl[impl] = append(samples.Impl[impl], taken[i])
 			}
 			done(r.part(round, begin, deadline))

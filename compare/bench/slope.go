@@ -29,8 +29,9 @@ type SlopeOptions struct {
 	Progress func(rounds int)
 }
 
-// DefaultDelays are of the order of what an ordinary request takes.
-var DefaultDelays = []time.Duration{2 * time.Millisecond, 6 * time.Millisecond, 10 * time.Millisecond, 18 * time.Millisecond}
+// DefaultDelays are larger than what a busy machine adds by itself, and too small for any
+// program's timeouts.
+var DefaultDelays = []time.Duration{5 * time.Millisecond, 15 * time.Millisecond, 30 * time.Millisecond}
 
 // Slope is how often a request crosses a link and comes back, on its critical path: by
 // how much longer it takes, divided by how much longer each crossing takes. Requests that
@@ -59,7 +60,7 @@ func RoundTrips(ctx context.Context, o SlopeOptions, c Case, sessions []*Session
 	for i, session := range sessions {
 		var err error
 		if requests[i], err = c.New(ctx, session, 0); err != nil {
-			return nil, fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
+			return nil, fmt.Errorf("prepare %s: %w", session.key(), err)
 		}
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 1)) //nolint:gosec // a seed that can be repeated is the point
@@ -88,7 +89,7 @@ func RoundTrips(ctx context.Context, o SlopeOptions, c Case, sessions []*Session
 			if !ok {
 				return nil, fmt.Errorf("%d rounds are too few for the interval of a slope", len(s.slopes[i][l]))
 			}
-			slope.Impl, slope.Link = session.Subject.Impl, link
+			slope.Impl, slope.Link = session.key(), link
 			all = append(all, slope)
 		}
 	}

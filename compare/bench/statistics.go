@@ -121,12 +121,15 @@ func (s *summary) windows(samples Samples, loop Loop, taken map[string][]Window)
 		s.tails(samples, impl, loop, windows)
 		s.usage(samples, impl, loop, windows)
 	}
-	s.compare(samples, "throughput", loop.String(), throughput)
+	if loop.Rate == 0 {
+		// the schedule sets that of an open loop
+		s.compare(samples, "throughput", loop.String(), throughput)
+	}
 	s.compare(samples, "cpu", loop.String(), values(Window.CPU))
 }
 
 // tails adds the latencies of a loop. The samples of a window are not independent of
-// each other, so that the interval of the median is that of the windows' medians.
+// each other, so that the interval of a quantile is that of the windows' own.
 func (s *summary) tails(samples Samples, impl string, loop Loop, windows []Window) {
 	for _, clock := range []struct {
 		name string
@@ -146,14 +149,25 @@ func (s *summary) tails(samples Samples, impl string, loop Loop, windows []Windo
 		if !ok {
 			continue
 		}
-		n := merged.TotalCount()
-		m.Load, m.N = loop.String(), int(n)
+		m.Load, m.N = loop.String(), int(merged.TotalCount())
 		if loop.Rate > 0 {
 			m.Clock = clock.name
 		}
-		m.Quantiles = quantilesOf(m.N, func(order int) float64 {
-			return float64(merged.ValueAtQuantile(100 * float64(order) / float64(n)))
-		})
+		for _, q := range quantiles {
+			if _, _, ok := orders(m.N, q); !ok {
+				continue
+			}
+			var values []float64
+			for _, window := range windows {
+				if h := clock.of(window); h != nil && h.TotalCount() > 0 {
+					values = append(values, float64(h.ValueAtQuantile(100*q)))
+				}
+			}
+			whole := float64(merged.ValueAtQuantile(100 * q))
+			if between, ok := summarize(values); ok {
+				m.Quantiles = append(m.Quantiles, Quantile{Q: q, Value: whole, Low: min(whole, between.Lo), High: max(whole, between.Hi)})
+			}
+		}
 		s.measurements = append(s.measurements, m)
 	}
 }
@@ -204,22 +218,37 @@ func flow(windows []Window) *Flow {
 // measurement is the distribution of values, and false if they are too few for an
 // interval.
 func (s *summary) measurement(samples Samples, impl, metric, unit string, values []float64) (Measurement, bool) {
-	m, ok := measurement(samples.Suite, samples.Case.Name, metric, unit, impl+s.variants[impl], values)
-	m.Credential = string(s.credential)
-	if impl != CRD && impl != Native {
-		m.Cache = samples.Case.Cache
-	}
+	cell := s.cell(samples, impl)
+	m, ok := measurement(samples.Suite, samples.Case.Name, metric, unit, cell.Impl, values)
+	m.Path, m.Credential, m.Cache = cell.Path, cell.Credential, cell.Cache
 	return m, ok
+}
+
+// cell is what an implementation of samples stands for.
+func (s *summary) cell(samples Samples, impl string) Cell {
+	if cell, ok := samples.Case.Cells[impl]; ok {
+		return cell
+	}
+	cell := Cell{samples.Case.Name, impl + s.variants[impl], ViaAPIServer, string(s.credential), samples.Case.Cache}
+	if impl == CRD || impl == Native {
+		cell.Cache = ""
+	}
+	return cell
 }
 
 // compare adds the suite's comparisons, without verdicts.
 func (s *summary) compare(samples Samples, metric, load string, values func(impl string) []float64) {
 	for _, pair := range samples.Pairs {
-		c := compare(samples.Suite, samples.Case.Name, metric, pair[0]+s.variants[pair[0]], pair[1]+s.variants[pair[1]], values(pair[0]), values(pair[1]))
+		of, to := s.cell(samples, pair[0]), s.cell(samples, pair[1])
+		c := compare(samples.Suite, samples.Case.Name, metric, of.Impl, to.Impl, values(pair[0]), values(pair[1]))
 		if c.N == 0 {
 			continue // its measurements have been warned of
 		}
 		c.Load = load
+		if samples.Case.Cells != nil {
+			c.Path, c.Credential, c.Cache = of.Path, of.Credential, of.Cache
+			c.ToPath, c.ToCredential, c.ToCache = to.Path, to.Credential, to.Cache
+		}
 		s.compared = append(s.compared, c)
 	}
 }
@@ -278,6 +307,13 @@ func compare(suite, name, metric, impl, to string, of, by []float64) compared {
 	c := compared{Comparison: Comparison{Suite: suite, Case: name, Impl: impl, To: to, Metric: metric}, ratios: ratios(of, by)}
 	if ratio, ok := summarize(slices.Clone(c.ratios)); ok {
 		c.Ratio, c.Low, c.High, c.N = ratio.Center, ratio.Lo, ratio.Hi, len(c.ratios)
+		var differences []float64
+		for i := range min(len(of), len(by)) {
+			differences = append(differences, of[i]-by[i])
+		}
+		if difference, ok := summarize(differences); ok {
+			c.Difference = &Interval{difference.Center, difference.Lo, difference.Hi}
+		}
 	}
 	return c
 }

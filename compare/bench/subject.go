@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,9 +58,6 @@ type Subject struct {
 // floor. The PortRules are v2, the storage version: a request of another
 // would measure conversion.
 func Subjects() []*Subject {
-	portRule := func(impl, group string) *Subject {
-		return &Subject{Impl: impl, Version: schema.GroupVersion{Group: group, Version: v2.Version}, Kind: "PortRule", Resource: api.Resource, field: "spec"}
-	}
 	return []*Subject{
 		portRule(CRD, api.CRDGroup),
 		portRule(Aggregated, api.Group),
@@ -66,6 +65,11 @@ func Subjects() []*Subject {
 		{Impl: Sample, Version: schema.GroupVersion{Group: "wardle.example.com", Version: "v1alpha1"}, Kind: "Flunder", Resource: "flunders", field: "spec"},
 		{Impl: Native, Version: schema.GroupVersion{Version: "v1"}, Kind: "ConfigMap", Resource: "configmaps", field: "data"},
 	}
+}
+
+// portRule is the PortRule of a group, in the storage version.
+func portRule(impl, group string) *Subject {
+	return &Subject{Impl: impl, Version: schema.GroupVersion{Group: group, Version: v2.Version}, Kind: "PortRule", Resource: api.Resource, field: "spec"}
 }
 
 // object returns the object called name as JSON, with an endpoint of its own.
@@ -131,12 +135,19 @@ func encode(value any) []byte {
 // Session is a subject, a client of it, and the namespaces to work in.
 type Session struct {
 	Subject *Subject
+	// Name tells the sessions of a suite apart that have the same subject; empty means the
+	// subject's implementation.
+	Name string
 	// Namespace is where a case may write what it likes.
 	Namespace string
 	// ListNamespace holds ListSize objects, no more and no less.
 	ListNamespace string
+	// Target is what a probe may dial; the zero value means nothing.
+	Target netip.AddrPort
 
 	client *rest.RESTClient
+	// prefix begins the names of the session's objects, where several share a namespace.
+	prefix string
 }
 
 // NewSessions returns a session for each of the implementations. All use one
@@ -147,24 +158,46 @@ func NewSessions(config *rest.Config, namespace, listNamespace string, impls []s
 		if !slices.Contains(impls, subject.Impl) {
 			continue
 		}
-		c := rest.CopyConfig(config)
-		c.QPS = -1
-		c.APIPath = "/apis"
-		if subject.Version.Group == "" {
-			c.APIPath = "/api"
-		}
-		c.GroupVersion = &subject.Version
-		c.ContentType = "application/json"
-		c.NegotiatedSerializer = serializer.WithoutConversionCodecFactory{CodecFactory: clientgoscheme.Codecs}
-		c.WarningHandlerWithContext = rest.NoWarnings{}
-		client, err := rest.RESTClientFor(c)
+		session, err := NewSession(config, subject, namespace, listNamespace)
 		if err != nil {
-			return nil, fmt.Errorf("make a client for %s: %w", subject.Impl, err)
+			return nil, err
 		}
-		sessions = append(sessions, &Session{Subject: subject, Namespace: namespace, ListNamespace: listNamespace, client: client})
+		sessions = append(sessions, session)
 	}
 	return sessions, nil
 }
+
+// NewSession returns a session of one subject.
+func NewSession(config *rest.Config, subject *Subject, namespace, listNamespace string) (*Session, error) {
+	c := rest.CopyConfig(config)
+	c.QPS = -1
+	c.APIPath = "/apis"
+	if subject.Version.Group == "" {
+		c.APIPath = "/api"
+	}
+	c.GroupVersion = &subject.Version
+	c.ContentType = "application/json"
+	c.NegotiatedSerializer = serializer.WithoutConversionCodecFactory{CodecFactory: clientgoscheme.Codecs}
+	c.WarningHandlerWithContext = rest.NoWarnings{}
+	client, err := rest.RESTClientFor(c)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", subject.Impl, err)
+	}
+	return &Session{Subject: subject, Namespace: namespace, ListNamespace: listNamespace, client: client}, nil
+}
+
+// named is the name of an object that is a client's own.
+func (s *Session) named(what string, client int) string {
+	return fmt.Sprintf("%s%s-%02d", s.prefix, what, client)
+}
+
+// numbered are the names of objects that are a client's own, of one length.
+func (s *Session) numbered(what string, client int) func(i int) string {
+	return func(i int) string { return fmt.Sprintf("%s-%06d", s.named(what, client), i) }
+}
+
+// key is the name of the session in samples.
+func (s *Session) key() string { return cmp.Or(s.Name, s.Subject.Impl) }
 
 // Level pads the native objects until they are as large as the CRD's when read back,
 // and those of sample-apiserver until they are as large as the aggregated server's, so

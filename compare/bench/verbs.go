@@ -52,16 +52,8 @@ func timed(ctx context.Context, request *rest.Request) (time.Duration, []byte, e
 	return time.Since(start), body, err
 }
 
-// named is the name of an object that is a client's own.
-func named(prefix string, client int) string { return fmt.Sprintf("%s-%02d", prefix, client) }
-
-// numbered are the names of objects that are a client's own, of one length.
-func numbered(prefix string, client int) func(i int) string {
-	return func(i int) string { return fmt.Sprintf("%s-%06d", named(prefix, client), i) }
-}
-
 func newCreate(_ context.Context, s *Session, client int) (Requests, error) {
-	name := numbered("create", client)
+	name := s.numbered("create", client)
 	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
 		request := s.request("POST", s.Namespace, "").Body(s.Subject.object(name(i), i, ""))
 		elapsed, _, err := timed(ctx, request)
@@ -70,7 +62,7 @@ func newCreate(_ context.Context, s *Session, client int) (Requests, error) {
 }
 
 func newGet(ctx context.Context, s *Session, client int) (Requests, error) {
-	name := named("get", client)
+	name := s.named("get", client)
 	_, err := s.create(ctx, s.Namespace, name, 0)
 	return Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
 		elapsed, _, err := timed(ctx, s.request("GET", s.Namespace, name))
@@ -86,7 +78,7 @@ func stockOf(s *Session, name func(i int) string) func(ctx context.Context, from
 }
 
 func newGetNew(_ context.Context, s *Session, client int) (Requests, error) {
-	name := numbered("get-new", client)
+	name := s.numbered("get-new", client)
 	return Requests{
 		Stock: stockOf(s, name),
 		Send: func(ctx context.Context, i int) (time.Duration, error) {
@@ -124,7 +116,7 @@ func newList(ctx context.Context, s *Session, client int) (Requests, error) {
 func countItems(body []byte) int { return bytes.Count(body, []byte(`"creationTimestamp":`)) }
 
 func newUpdate(ctx context.Context, s *Session, client int) (Requests, error) {
-	name := named("update", client)
+	name := s.named("update", client)
 	body, err := s.create(ctx, s.Namespace, name, 0)
 	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
 		version, err := resourceVersion(body)
@@ -144,11 +136,11 @@ func newPatch(patchType types.PatchType) func(context.Context, *Session, int) (R
 		var patch func(n int) []byte
 		switch patchType {
 		case types.JSONPatchType:
-			name, patch = named("json-patch", client), s.Subject.jsonPatch
+			name, patch = s.named("json-patch", client), s.Subject.jsonPatch
 		case types.MergePatchType:
-			name, patch = named("merge-patch", client), s.Subject.mergePatch
+			name, patch = s.named("merge-patch", client), s.Subject.mergePatch
 		case types.ApplyYAMLPatchType:
-			name = named("apply", client)
+			name = s.named("apply", client)
 			patch = func(n int) []byte { return s.Subject.object(name, n, "") }
 		}
 		request := func(n int) *rest.Request {
@@ -173,7 +165,7 @@ func newPatch(patchType types.PatchType) func(context.Context, *Session, int) (R
 }
 
 func newDelete(_ context.Context, s *Session, client int) (Requests, error) {
-	name := numbered("delete", client)
+	name := s.numbered("delete", client)
 	return Requests{
 		Stock: stockOf(s, name),
 		Send: func(ctx context.Context, i int) (time.Duration, error) {
@@ -186,7 +178,7 @@ func newDelete(_ context.Context, s *Session, client int) (Requests, error) {
 // newWatch opens n watches of one object, which stay open until ctx ends.
 func newWatch(n int) func(context.Context, *Session, int) (Requests, error) {
 	return func(ctx context.Context, s *Session, client int) (Requests, error) {
-		name := named(fmt.Sprintf("watch-%d", n), client)
+		name := s.named(fmt.Sprintf("watch-%d", n), client)
 		body, err := s.create(ctx, s.Namespace, name, 0)
 		if err != nil {
 			return Requests{}, err

@@ -31,17 +31,17 @@ func (l Loop) String() string {
 	return fmt.Sprintf("closed, %d clients", l.Clients)
 }
 
-// loops are those in which a case is measured.
-func (r *run) loops(c Case) []Loop {
-	if !c.Loaded || r.Plan.Windows == 0 || r.Loaded != nil && !slices.Contains(r.Loaded, c.Name) {
+// Loops are those in which a case is measured.
+func (p Plan) Loops(c Case) []Loop {
+	if !c.Loaded || p.Windows == 0 || p.Loaded != nil && !slices.Contains(p.Loaded, c.Name) {
 		return nil
 	}
 	var loops []Loop
-	if r.Clients > 0 {
-		loops = append(loops, Loop{Clients: r.Clients})
+	if p.Clients > 0 {
+		loops = append(loops, Loop{Clients: p.Clients})
 	}
-	if r.Rate > 0 {
-		loops = append(loops, Loop{Rate: r.Rate})
+	if p.Rate > 0 {
+		loops = append(loops, Loop{Rate: p.Rate})
 	}
 	return loops
 }
@@ -105,9 +105,9 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1000, long
 // The requests of a window: as many as take about the time of a window, but two of each
 // client at least, and no more than it is worth to stock.
 const (
-	fewestEach     = 2
-	mostRequests   = 2000
-	mostStocked    = 96
+	fewestEach   = 2
+	mostRequests = 2000
+	mostStocked  = 96
 )
 
 // openClients is the number of clients of an open loop, and so of its requests that may
@@ -138,7 +138,7 @@ func (r *run) windows(ctx context.Context, samples *Samples, sessions []*Session
 			var err error
 			// client 0 has sent the requests of the rounds
 			if requests[i][c], err = samples.Case.New(ctx, session, c+1+r.clientsBefore(loop)); err != nil {
-				return fmt.Errorf("prepare %s: %w", session.Subject.Impl, err)
+				return fmt.Errorf("prepare %s: %w", session.key(), err)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (r *run) windows(ctx context.Context, samples *Samples, sessions []*Session
 	for round := range r.Plan.Windows + 1 {
 		taken := make([]Window, len(sessions))
 		for _, i := range r.turns(len(sessions)) {
-			impl := sessions[i].Subject.Impl
+			impl := sessions[i].key()
 			work, workCtx := errgroup.WithContext(ctx)
 			work.SetLimit(8)
 			for _, client := range requests[i] {
@@ -178,7 +178,7 @@ func (r *run) windows(ctx context.Context, samples *Samples, sessions []*Session
 		}
 		if round > 0 {
 			for i, session := range sessions {
-				all[session.Subject.Impl] = append(all[session.Subject.Impl], taken[i])
+				all[session.key()] = append(all[session.key()], taken[i])
 			}
 		}
 		done(float64(round+1) / float64(r.Plan.Windows+1))

@@ -27,9 +27,9 @@ const (
 	processEtcd      = "etcd"
 )
 
-// frontProxyName is the common name by which the kube-apiserver is known to
-// aggregated servers.
-const frontProxyName = "front-proxy-client"
+// FrontProxyName is the common name by which the kube-apiserver is known to aggregated
+// servers; kubeadm has the same.
+const FrontProxyName = "front-proxy-client"
 
 // startTimeout bounds the start of each process, on a slow machine too.
 const startTimeout = time.Minute
@@ -235,7 +235,7 @@ func aggregate(server *envtest.APIServer) (*certs.CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := ca.Client(frontProxyName)
+	client, err := ca.Client(FrontProxyName)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func aggregate(server *envtest.APIServer) (*certs.CA, error) {
 	}
 	server.Configure().
 		Set("requestheader-client-ca-file", path("front-proxy-ca.crt")).
-		Set("requestheader-allowed-names", frontProxyName).
+		Set("requestheader-allowed-names", FrontProxyName).
 		Set("requestheader-username-headers", "X-Remote-User").
 		Set("requestheader-uid-headers", "X-Remote-Uid").
 		Set("requestheader-group-headers", "X-Remote-Group").

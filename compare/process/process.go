@@ -180,7 +180,7 @@ func (g *Group) Launcher(name, program string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	script := fmt.Sprintf("#!/bin/sh\necho $$ >%s\nexec %s \"$@\"\n", quote(g.pidFile(name)), quote(program))
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >%[1]s.new && mv %[1]s.new %[1]s\nexec %[2]s \"$@\"\n", quote(g.pidFile(name)), quote(program))
 	path := g.Path("launch", name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err

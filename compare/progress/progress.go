@@ -36,6 +36,7 @@ func (p *Progress) Step(what string) {
 // Update says that done of total parts are done and what is being done. Lines are
 // written when what changes, a bar moves each time; both say how long the rest will take.
 func (p *Progress) Update(done, total int, what string) {
+	total = max(1, total)
 	if p.began.IsZero() {
 		p.began = time.Now()
 	}

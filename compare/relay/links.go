@@ -64,6 +64,13 @@ func (l *Links) Delay(link string, d time.Duration) error {
 	return nil
 }
 
+// Crossed are the names of the links that have relays.
+func (l *Links) Crossed() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(Names), func(link string) bool { return len(l.relays[link]) == 0 })
+}
+
 // Close ends the relays.
 func (l *Links) Close() {
 	l.mu.Lock()
@@ -81,6 +88,9 @@ func ParseDelays(texts []string) (map[string]time.Duration, error) {
 	delays := map[string]time.Duration{}
 	for _, text := range texts {
 		link, delay, _ := strings.Cut(text, "=")
+		if _, ok := delays[link]; ok {
+			return nil, fmt.Errorf("the link %s has two delays: give one", link)
+		}
 		if !slices.Contains(Names, link) {
 			return nil, fmt.Errorf("there is no link %q: use one of %s, as in %s=5ms", link, strings.Join(Names, ", "), Server)
 		}

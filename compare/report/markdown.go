@@ -23,7 +23,7 @@ func markdown(w io.Writer, result *bench.Result) {
 		"that warmed the case up. A difference counts as found if the ratio's interval leaves 1\n"+
 		"out at a confidence that counts all comparisons of the metric: with 95%% confidence none of\n"+
 		"them finds a difference that is not there.\n")
-	for _, t := range tables(result) {
+	for _, t := range append(authTables(result), tables(result)...) {
 		fmt.Fprintf(w, "\n## %s\n\n", title(t.title))
 		writeMarkdown(w, t.header, t.rows)
 	}

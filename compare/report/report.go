@@ -47,6 +47,10 @@ func Prepare(dir string) error {
 
 // Write writes the files of a run into dir.
 func Write(dir string, result *bench.Result, samples []bench.Samples) error {
+	// readers are told that there is nothing, not null
+	result.Measurements = append([]bench.Measurement{}, result.Measurements...)
+	result.Comparisons = append([]bench.Comparison{}, result.Comparisons...)
+	result.Warnings = append([]string{}, result.Warnings...)
 	var lines, text, latencies, windows bytes.Buffer
 	if err := benchmarkFormat(&lines, result, samples); err != nil {
 		return err

@@ -253,9 +253,18 @@ func golden(t *testing.T, name string, got []byte) {
 			t.Fatal(err)
 		}
 	}
-	if want := read(t, path); !bytes.Equal(got, want) {
-		t.Errorf("%s differs from the golden file; got:\n%s", name, got)
+	want := read(t, path)
+	if bytes.Equal(got, want) {
+		return
 	}
+	gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+	for i := range min(len(gotLines), len(wantLines)) {
+		if gotLines[i] != wantLines[i] {
+			t.Errorf("%s:%d: got %s\nwant %s\n\"go test ./compare/report -update\" writes it anew", path, i+1, gotLines[i], wantLines[i])
+			return
+		}
+	}
+	t.Errorf("%s has %d lines, want %d", path, len(gotLines), len(wantLines))
 }
 
 func read(t *testing.T, path string) []byte {

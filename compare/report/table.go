@@ -13,7 +13,7 @@ import (
 
 // Table writes the result for a terminal, a table for each metric of each suite.
 func Table(w io.Writer, result *bench.Result) error {
-	for i, t := range tables(result) {
+	for i, t := range append(authTables(result), tables(result)...) {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
@@ -92,7 +92,7 @@ func tables(result *bench.Result) []table {
 	for _, m := range result.Measurements {
 		g := groupOf(m)
 		switch {
-		case m.Process != "" && m.Process != bench.AllProcesses, m.Metric == "memory" && m.Load != "":
+		case m.Suite == bench.Auth.Name, m.Process != "" && m.Process != bench.AllProcesses, m.Metric == "memory" && m.Load != "":
 			continue
 		case m.Metric == "throughput" && strings.HasPrefix(m.Load, "open"):
 			continue // the schedule sets it, not the implementation

@@ -35,7 +35,8 @@ const processController = "portrule-controller"
 
 // serveCRD makes the cluster serve a group from a CRD in the given set-up,
 // unless it has the CRD already.
-func (t *Testbed) serveCRD(ctx context.Context, setup CRDSetup) error {
+func (t *Testbed) serveCRD(ctx context.Context, whole Setup) error {
+	setup := whole.CRD
 	crd, err := manifests.CustomResourceDefinition(t.crdGroup)
 	if err != nil {
 		return err
@@ -55,10 +56,13 @@ func (t *Testbed) serveCRD(ctx context.Context, setup CRDSetup) error {
 	if err := t.install(ctx, roles...); err != nil {
 		return err
 	}
-	where, err := t.startController(ctx, setup)
+	serves := setup
+	serves.Webhooks = serves.Webhooks || whole.GuardLater
+	where, err := t.startController(ctx, serves)
 	if err != nil {
 		return err
 	}
+	t.webhooks = where
 	crd.Spec.Conversion = webhook.Conversion(apiextensionsv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
 	if err := t.install(ctx, crd); err != nil {
 		return err
@@ -147,6 +151,15 @@ func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error 
 		err = fmt.Errorf("%w; it said last:\n%s", err, tail)
 	}
 	return err
+}
+
+// Guard adds webhooks to the CRD of a set-up that has them later, and waits until they are
+// in force.
+func (t *Testbed) Guard(ctx context.Context) error {
+	if t.webhooks == nil {
+		return errors.New("the CRD's webhooks are not those of this testbed")
+	}
+	return t.guard(ctx, CRDSetup{Webhooks: true}, t.webhooks)
 }
 
 // guard installs the policies and webhook configurations of the set-up, and waits

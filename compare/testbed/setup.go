@@ -20,6 +20,11 @@ type Setup struct {
 	// write for each rule that comes or goes: to compare it with a CRD that has no R4
 	// either.
 	SharedEndpoints bool
+	// GuardLater has the CRD's webhooks served, so that [Testbed.Guard] can put them into
+	// force. It is for clusters whose servers are processes of this host.
+	GuardLater bool
+	// Outside runs the servers as processes of this host in clusters that run Pods too.
+	Outside bool
 	// Links, unless it is nil, gets relays on the links between the programs, those of
 	// [Testbed.User] included. It is for clusters whose servers are processes of this host;
 	// the link of the kube-apiserver to etcd is the provider's. Stop closes it.

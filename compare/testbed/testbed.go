@@ -70,7 +70,9 @@ type Testbed struct {
 	target      *target
 	// links have the relays between the programs; nil means that there are none.
 	links *relay.Links
-	// controller is the portrule-controller that answers the CRD's webhooks.
+	// controller is the portrule-controller that answers the CRD's webhooks at webhooks. Both
+	// are nil where it runs in a Pod.
+	webhooks   *webhooks
 	controller *process.Supervisor
 
 	// mu guards what the implementations, which are installed side by side, share:
@@ -150,7 +152,7 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 		return nil, fmt.Errorf("ask for the version of the kube-apiserver: %w", err)
 	}
 	t.Kubernetes = version.GitVersion
-	if kind, ok := provider.(*cluster.Kind); ok {
+	if kind, ok := provider.(*cluster.Kind); ok && !setup.Outside {
 		t.kind = kind
 		if err := t.serveInCluster(ctx, setup, say); err != nil {
 			return nil, err
@@ -160,7 +162,7 @@ func Start(ctx context.Context, provider cluster.Provider, group *process.Group,
 	begin = time.Now()
 	say("installing both implementations")
 	work, workCtx := errgroup.WithContext(ctx)
-	work.Go(func() error { return t.serveCRD(workCtx, setup.CRD) })
+	work.Go(func() error { return t.serveCRD(workCtx, setup) })
 	if t.crdGroup != api.Group {
 		work.Go(func() error { return t.serveAggregated(workCtx, setup) })
 	}
@@ -229,6 +231,9 @@ func (t *Testbed) Ephemeral() bool { return t.provider.Ephemeral() }
 // Delay sets by how much later a round trip over a link ends. The testbed must have been
 // set up with links.
 func (t *Testbed) Delay(link string, d time.Duration) error { return t.links.Delay(link, d) }
+
+// Links are the relays of the set-up, nil if it has none.
+func (t *Testbed) Links() *relay.Links { return t.links }
 
 // Exited is closed when the aggregated server, which should run for as long as
 // the testbed, has ended. It is nil if the cluster had a server of its own.
