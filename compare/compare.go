@@ -55,7 +55,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(benchCommand(), upCommand(), envCommand(), downCommand(), imagesCommand(), parityCommand(),
-		listCommand(), reportCommand(), diffCommand())
+		listCommand(), reportCommand(), diffCommand(), traceCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	}

@@ -106,7 +106,11 @@ func thresholds() string {
 func directories(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usagef("%s takes %d argument(s), the directories of runs: %q", cmd.Name(), n, strings.Join(args, " "))
+			what := "the directory of a run"
+			if n > 1 {
+				what = fmt.Sprintf("the directories of %d runs", n)
+			}
+			return usagef("%s takes %s, got %q", cmd.Name(), what, strings.Join(args, " "))
 		}
 		return nil
 	}

@@ -13,46 +13,51 @@ import (
 // HerdClients is the number of clients that ask at the moment of expiry.
 const HerdClients = 64
 
-// Herd lets many clients ask for one object at once, whenever what the caches of the
-// server had of it has expired, and returns how many reviews each time has caused. ttl is
-// how long the caches keep what they have.
-func Herd(ctx context.Context, s *Session, ttl time.Duration, times int, count func(context.Context) (Reviews, error)) ([]Reviews, error) {
-	name := s.named("herd", 0)
-	if _, err := s.create(ctx, s.Namespace, name, 0); err != nil {
-		return nil, err
+// Herd lets many clients of each session ask for one object at once, whenever what the
+// caches of the servers had of it has expired, and returns how many reviews each time has
+// caused, by session. ttl is how long the caches keep what they have.
+func Herd(ctx context.Context, sessions []*Session, ttl time.Duration, times int, count func(context.Context, *Session) (Reviews, error)) ([][]Reviews, error) {
+	all := make([][]Reviews, len(sessions))
+	ask := func(ctx context.Context, s *Session) error {
+		return s.request("GET", s.Namespace, s.named("herd", 0)).Do(ctx).Error()
 	}
-	ask := func(ctx context.Context) error {
-		return s.request("GET", s.Namespace, name).Do(ctx).Error()
+	for _, s := range sessions {
+		if _, err := s.create(ctx, s.Namespace, s.named("herd", 0), 0); err != nil {
+			return nil, err
+		}
 	}
-	var all []Reviews
 	for range times {
-		if err := ask(ctx); err != nil {
-			return all, err
+		for _, s := range sessions {
+			if err := ask(ctx, s); err != nil {
+				return nil, err
+			}
 		}
 		if !sleepUntil(ctx, time.Now().Add(ttl+ttl/20)) {
-			return all, ctx.Err()
+			return nil, ctx.Err()
 		}
-		before, err := count(ctx)
-		if err != nil {
-			return all, err
+		for i, s := range sessions {
+			before, err := count(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			herd, herdCtx := errgroup.WithContext(ctx)
+			start := make(chan struct{})
+			for range HerdClients {
+				herd.Go(func() error {
+					<-start
+					return ask(herdCtx, s)
+				})
+			}
+			close(start)
+			if err := herd.Wait(); err != nil {
+				return nil, err
+			}
+			after, err := count(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], after.minus(before))
 		}
-		herd, herdCtx := errgroup.WithContext(ctx)
-		start := make(chan struct{})
-		for range HerdClients {
-			herd.Go(func() error {
-				<-start
-				return ask(herdCtx)
-			})
-		}
-		close(start)
-		if err := herd.Wait(); err != nil {
-			return all, err
-		}
-		after, err := count(ctx)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, after.minus(before))
 	}
 	return all, nil
 }

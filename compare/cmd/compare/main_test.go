@@ -65,7 +65,7 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	tmp, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
-	cmd := exec.Command(self, "bench", "--cluster", "embedded", "--rounds", "50", "--out", out)
+	cmd := exec.Command(self, "bench", "--cluster", "embedded", "--rounds", "50", "--clients", "0", "--out", out)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "KUBEBUILDER_ASSETS="+binDir(t))
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
