@@ -59,6 +59,9 @@ func runAuth(ctx context.Context, flags benchFlags, result *bench.Result, show *
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	samples, err := authLatencies(ctx, flags, result, show)
+	if err == nil && flags.cluster.kind == cluster.KindEmbedded && !flags.quick {
+		err = authRouting(ctx, result, show)
+	}
 	measurements, comparisons, warnings := bench.Summarize(samples, "", nil)
 	result.Measurements = append(result.Measurements, measurements...)
 	result.Comparisons = append(result.Comparisons, comparisons...)
@@ -178,6 +181,63 @@ func authLatencies(ctx context.Context, flags benchFlags, result *bench.Result, 
 		}
 	}
 	return all, nil
+}
+
+// sharedRequests is the number of requests that two replicas share.
+const sharedRequests = 1000
+
+// authRouting measures two replicas of the server without and with
+// --enable-aggregator-routing.
+func authRouting(ctx context.Context, result *bench.Result, show *progress.Progress) error {
+	for _, routing := range []bool{false, true} {
+		cell := bench.Cell{Case: "routing", Impl: bench.Aggregated, Path: bench.ViaAPIServer, Credential: bench.ByCertificate, Cache: bench.Warm}
+		if routing {
+			cell.Impl = bench.Routed
+		}
+		show.Step("auth: two replicas of " + cell.Impl)
+		measurements, err := shareOf(ctx, cell, routing)
+		if err != nil {
+			return fmt.Errorf("auth/routing: %w", err)
+		}
+		result.Measurements = append(result.Measurements, measurements...)
+	}
+	return nil
+}
+
+// shareOf measures the two replicas on a testbed of their own.
+func shareOf(ctx context.Context, cell bench.Cell, routing bool) (_ []bench.Measurement, err error) {
+	group, err := process.NewTemporaryGroup("portrule-bench")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	embedded := cluster.NewEmbedded(group, cluster.EmbeddedOptions{AggregatorRouting: routing})
+	bed, err := testbed.Start(ctx, embedded, group, testbed.Alike(testbed.CRDSetup{}), func(string) {})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	replica, err := bed.StartReplica(ctx, "portrule-apiserver-replica")
+	if err != nil {
+		return nil, err
+	}
+	if routing {
+		if err := bed.Join(ctx, replica); err != nil {
+			return nil, err
+		}
+	}
+	a, err := newAuthBed(ctx, bed, []bench.Cell{cell})
+	if err != nil {
+		return nil, err
+	}
+	return cell.Share(ctx, a.sessions[0], sharedRequests, func(ctx context.Context) (map[string]float64, error) {
+		first, err := bed.Served(ctx, bed.Server())
+		if err != nil {
+			return nil, err
+		}
+		second, err := bed.Served(ctx, replica)
+		return map[string]float64{"portrule-apiserver": first, "portrule-apiserver-replica": second}, err
+	})
 }
 
 // How long the cells of the suite auth are timed together, and the fewest rounds of each

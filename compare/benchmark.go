@@ -28,8 +28,8 @@ import (
 
 // What a run measures by default, and a quick one.
 var (
-	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 3*time.Minute + 45*time.Second, Windows: 12, Window: 400 * time.Millisecond}
-	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 36 * time.Second, Windows: 12, Window: 150 * time.Millisecond, Loaded: []string{"create", "get"}}
+	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 3*time.Minute + 45*time.Second, Windows: 12, Window: 600 * time.Millisecond}
+	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 36 * time.Second, Windows: 12, Window: 200 * time.Millisecond, Loaded: []string{"create", "get"}}
 )
 
 // defaultClients are those of the closed loop.
@@ -358,7 +358,7 @@ func runOthers(ctx context.Context, flags benchFlags, suites []bench.Suite, resu
 	defer func() { err = errors.Join(err, group.Close()) }()
 	setup, options := testbed.Alike(flags.setup), cluster.EmbeddedOptions{}
 	if len(flags.delays) > 0 {
-		setup.Links = &relay.Links{}
+		setup.Links = &relay.Links{Only: slices.Collect(maps.Keys(flags.delays))}
 		options.Etcd = func(address string) (string, error) { return setup.Links.Through(relay.Etcd, "127.0.0.1", address) }
 	}
 	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,6 +31,7 @@ var Auth = Suite{
 		{Name: "probe", About: "GET of the subresource probe, which dials a port of the server's host once", New: newProbe},
 	},
 	Others: []Case{
+		{Name: "routing", About: "GET of the same object each time, with two replicas of the server and with --enable-aggregator-routing: how long it takes, and how many requests a second each replica answers"},
 		{Name: "herd", About: fmt.Sprintf("GET of one object by %d clients at the moment when the server's cache has expired: how many reviews that causes", HerdClients)},
 		{Name: "growth", About: "GET of objects by several users: reviews a second as users x names grows"},
 	},
@@ -61,6 +64,9 @@ const Webhooks = CRD + "+webhooks"
 // Unshared is the aggregated server with --authorization-shared-reviews=false: each
 // request that finds nothing in the cache asks for itself, as the stock library does.
 const Unshared = "aggregated+unshared-reviews"
+
+// Routed is the aggregated server behind a kube-apiserver with --enable-aggregator-routing.
+const Routed = "aggregated+aggregator-routing"
 
 // Cell is one place of the matrix of the suite auth: which request comes to which
 // implementation, by which way, with which credential, in which state of the caches.
@@ -189,7 +195,7 @@ func (c Cell) normal() Cell {
 func (c Cell) cites() (Cell, string) {
 	other := c
 	switch {
-	case c.crd() && c.Credential != ByCertificate && !(c.Impl == CRD && c.Case == "get"):
+	case c.crd() && c.Credential != ByCertificate && (c.Impl != CRD || c.Case != "get"):
 		other.Credential = ByCertificate
 		return other, "the kube-apiserver authenticates and authorizes by itself, whatever is asked: GET was measured with each credential"
 	case c.crd():
@@ -215,7 +221,7 @@ func (c Cell) cites() (Cell, string) {
 		return other, "a review of a new name is never in the cache"
 	case c.Path == ViaAPIServer && c.Case == "get" && c.Credential != ByNothing:
 		return Cell{}, ""
-	case c.Path == ViaAPIServer && c.Credential != ByCertificate && !(c.Case == "get" && c.Cache == Warm):
+	case c.Path == ViaAPIServer && c.Credential != ByCertificate && (c.Case != "get" || c.Cache != Warm):
 		other.Credential = ByCertificate
 		return other, "the kube-apiserver hands every user on by request headers"
 	case c.Path == Direct && c.Credential != ByCertificate && c.Case != "get":
@@ -362,6 +368,9 @@ func AuthSessions(cells []Cell, places *Places) ([]*Session, error) {
 		if err != nil {
 			return nil, err
 		}
+		// client-go shares connections among those who have the same certificate, or none
+		config = rest.CopyConfig(config)
+		config.Dial = (&net.Dialer{}).DialContext
 		subject := portRule(cell.Impl, places.Group(cell))
 		session, err := NewSession(config, subject, places.Namespace, places.ListNamespace)
 		if err != nil {
@@ -511,6 +520,50 @@ func (c Cell) SlopeMeasurement(s Slope) Measurement {
 	m.Link, m.StdErr, m.R2 = s.Link, &s.StdErr, &s.R2
 	return m
 }
+
+// Share measures how many of n requests for one object each replica of a server answers.
+// served returns what they have answered so far, by the names of the replicas.
+func (c Cell) Share(ctx context.Context, s *Session, n int, served func(context.Context) (map[string]float64, error)) ([]Measurement, error) {
+	requests, err := newGet(ctx, s, 0)
+	if err != nil {
+		return nil, err
+	}
+	before, err := served(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var latencies []float64
+	begin := time.Now()
+	for i := range n {
+		taken, err := requests.Send(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, float64(taken))
+	}
+	took := time.Since(begin).Seconds()
+	after, err := served(ctx)
+	if err != nil {
+		return nil, err
+	}
+	latency, ok := summarize(latencies)
+	if !ok {
+		return nil, fmt.Errorf("%d requests are too few for an interval", n)
+	}
+	m := c.measurement("latency", n, latency.Center, latency.Lo, latency.Hi)
+	m.Unit, m.Load = "ns", sharedLoad
+	all := []Measurement{m}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		rate := (after[name] - before[name]) / took
+		m := c.measurement("throughput", 1, rate, rate, rate)
+		m.Unit, m.Load, m.Process = "1/s", sharedLoad, name
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// sharedLoad is the load under which replicas share requests.
+const sharedLoad = "two replicas"
 
 // slopeTolerance is how far a slope may be from what is counted.
 const slopeTolerance = 0.15

@@ -116,7 +116,7 @@ func Grow(ctx context.Context, g Growth, users []*Session, window time.Duration,
 	if err := first.createMany(ctx, first.Namespace, g.Names, name); err != nil {
 		return grown, err
 	}
-	random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // a seed that can be repeated is the point
+	random := rand.New(rand.NewPCG(seed, 2))
 	var mu sync.Mutex
 	var latencies []float64
 	send := func(duration time.Duration) (time.Duration, error) {

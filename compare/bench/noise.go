@@ -59,7 +59,10 @@ func ListenForNoise(ctx context.Context, dir string) ([]Noise, error) {
 	}
 	after, errAfter := cpu.TimesWithContext(ctx, false)
 	if errors.Join(errBefore, errAfter) == nil && len(before) == 1 && len(after) == 1 {
-		whole := after[0].Total() - before[0].Total()
+		total := func(t cpu.TimesStat) float64 {
+			return t.User + t.System + t.Idle + t.Nice + t.Iowait + t.Irq + t.Softirq + t.Steal
+		}
+		whole := total(after[0]) - total(before[0])
 		part := func(f func(cpu.TimesStat) float64) float64 {
 			return 100 * (f(after[0]) - f(before[0])) / max(whole, 1e-9)
 		}

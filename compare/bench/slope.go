@@ -63,7 +63,7 @@ func RoundTrips(ctx context.Context, o SlopeOptions, c Case, sessions []*Session
 			return nil, fmt.Errorf("prepare %s: %w", session.key(), err)
 		}
 	}
-	random := rand.New(rand.NewPCG(o.Seed, 1)) //nolint:gosec // a seed that can be repeated is the point
+	random := rand.New(rand.NewPCG(o.Seed, 1))
 	s := &slopes{
 		o: o, requests: requests,
 		taken:  make([][][][]float64, len(sessions)),

@@ -102,12 +102,13 @@ const longest = int64(time.Minute)
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1000, longest, 3) }
 
-// The requests of a window: as many as take about the time of a window, but two of each
-// client at least, and no more than it is worth to stock.
+// The requests of a client in a window: as many as take about the time of a window, but
+// two at least, and no more than it is worth to stock for all clients together. Those of
+// the warm-up tell how many that is.
 const (
-	fewestEach   = 2
-	mostRequests = 2000
-	mostStocked  = 96
+	fewestEach  = 2
+	warmUpEach  = 4
+	mostStocked = 192
 )
 
 // openClients is the number of clients of an open loop, and so of its requests that may
@@ -142,9 +143,10 @@ func (r *run) windows(ctx context.Context, samples *Samples, sessions []*Session
 			}
 		}
 	}
-	each := r.requestsEach(samples, loop, requests[0][0].Stock != nil)
-	// one round more, whose windows warm the clients up
-	for round := range r.Plan.Windows + 1 {
+	each := warmUpEach
+	// one round more, whose windows warm the clients up and say how many requests a window
+	// takes
+	for round := range r.Windows + 1 {
 		taken := make([]Window, len(sessions))
 		for _, i := range r.turns(len(sessions)) {
 			impl := sessions[i].key()
@@ -176,12 +178,14 @@ func (r *run) windows(ctx context.Context, samples *Samples, sessions []*Session
 			taken[i].Usage = r.used(before, after, time.Since(begin))
 			sent[i] += each
 		}
-		if round > 0 {
+		if round == 0 {
+			each = r.requestsEach(loop, taken, requests[0][0].Stock != nil)
+		} else {
 			for i, session := range sessions {
 				all[session.key()] = append(all[session.key()], taken[i])
 			}
 		}
-		done(float64(round+1) / float64(r.Plan.Windows+1))
+		done(float64(round+1) / float64(r.Windows+1))
 	}
 	return nil
 }
@@ -194,19 +198,18 @@ func (r *run) clientsBefore(loop Loop) int {
 	return 0
 }
 
-// requestsEach is the number of requests that each client may send in a window, the
-// same for all subjects: as many as the slowest subject answers in the time of one.
-func (r *run) requestsEach(samples *Samples, loop Loop, stocked bool) int {
+// requestsEach is the number of requests that each client may send in a window, the same
+// for all subjects: as many as the slowest of them answers in the time of one, as the
+// windows of the warm-up tell.
+func (r *run) requestsEach(loop Loop, warmUp []Window, stocked bool) int {
 	if loop.Rate > 0 {
 		return max(1, int(math.Round(loop.Rate*r.Window.Seconds()/openClients)))
 	}
-	slowest := time.Millisecond
-	for impl := range samples.Impl {
-		slowest = max(slowest, time.Duration(median(nanoseconds(samples.Steady(impl)))))
+	slowest := math.Inf(1)
+	for _, window := range warmUp {
+		slowest = min(slowest, window.Throughput())
 	}
-	// on the machine of the cluster two clients get about twice the answers of one; more
-	// clients wait for each other
-	total := min(int(2*r.Window/slowest), mostRequests)
+	total := int(slowest * r.Window.Seconds())
 	if stocked {
 		total = min(total, mostStocked)
 	}

@@ -13,7 +13,7 @@ import (
 // what an operator can do about it, the herd at expiry, and how the cost grows.
 func authTables(result *bench.Result) []table {
 	var all []table
-	for _, t := range []table{authCells(result), authRemedies(result), authHerds(result), authGrowth(result)} {
+	for _, t := range []table{authCells(result), authRemedies(result), authRouting(result), authHerds(result), authGrowth(result)} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
@@ -29,8 +29,8 @@ func cellOf(m bench.Measurement) bench.Cell {
 // authCells has a row for each cell that was measured.
 func authCells(result *bench.Result) table {
 	t := table{
-		title:  "auth: what a request costs",
-		header: []string{"request", "to", "credential", "cache", "server asks back", "reviews: token + access", "to server", "to webhooks", "to etcd", "median", "more than the CRD"},
+		title:  "auth: what a request costs (round trips over each link, on the way that the client waits for)",
+		header: []string{"request", "to", "credential", "cache", "reviews: token + access", "server asks back", "to kube-apiserver", "to server", "to webhooks", "to etcd", "median", "more than the CRD"},
 	}
 	type counts struct {
 		links   map[string]bench.Measurement
@@ -73,8 +73,8 @@ func authCells(result *bench.Result) table {
 			latency = cell(v.latency)
 		}
 		t.rows = append(t.rows, []string{
-			c.Case, target(c), credential(c.Credential), orDash(c.Cache), trips(relay.Reviews), reviews,
-			trips(relay.Server), trips(relay.Webhook), trips(relay.Etcd), latency, added(result, c),
+			c.Case, target(c), credential(c.Credential), orDash(c.Cache), reviews, trips(relay.Reviews),
+			trips(relay.Client), trips(relay.Server), trips(relay.Webhook), trips(relay.Etcd), latency, added(result, c),
 		})
 	}
 	return t
@@ -137,6 +137,23 @@ func authRemedies(result *bench.Result) table {
 		c := result.Comparisons[at]
 		saved := bench.Interval{Value: -c.Difference.Value, Low: -c.Difference.High, High: -c.Difference.Low}
 		t.rows = append(t.rows, []string{r.What, r.With.Case, cell(find(r.Without)), cell(find(r.With)), milliseconds(saved), string(c.Verdict)})
+	}
+	return t
+}
+
+// authRouting has a row for each way to two replicas.
+func authRouting(result *bench.Result) table {
+	t := table{title: "auth: two replicas of the server", header: []string{"", "median", "requests a second of the first", "of the second"}}
+	for _, impl := range []string{bench.Aggregated, bench.Routed} {
+		row, name := []string{}, map[string]string{bench.Aggregated: "one address for both", bench.Routed: "with --enable-aggregator-routing"}[impl]
+		for _, m := range result.Measurements {
+			if m.Suite == bench.Auth.Name && m.Case == "routing" && m.Impl == impl {
+				row = append(row, value(m.Median, m.Unit))
+			}
+		}
+		if len(row) > 0 {
+			t.rows = append(t.rows, append([]string{name}, row...))
+		}
 	}
 	return t
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/common/model"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"portrule.example/lab/api"
 )
 
 // Reviews are how many TokenReviews and SubjectAccessReviews somebody has counted.
@@ -40,6 +42,18 @@ func (t *Testbed) Answered(ctx context.Context) (Reviews, error) {
 		})
 	}
 	return Reviews{Tokens: of("tokenreviews"), Access: of("subjectaccessreviews")}, nil
+}
+
+// Served returns the number of requests that an aggregated server has answered about its
+// own group, as it has counted them.
+func (t *Testbed) Served(ctx context.Context, server *Server) (float64, error) {
+	families, err := metrics(ctx, server.Config(t.Admin))
+	if err != nil {
+		return 0, fmt.Errorf("read the metrics of %s: %w", server.name, err)
+	}
+	return sum(families["apiserver_request_total"], func(label, value string) bool {
+		return label != "resource" || value == api.Resource
+	}), nil
 }
 
 func metrics(ctx context.Context, config *rest.Config) (map[string]*dto.MetricFamily, error) {

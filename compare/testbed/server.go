@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -255,6 +256,18 @@ func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string
 	}
 	t.replicas = append(t.replicas, replica)
 	return replica, t.waitForServer(ctx, replica)
+}
+
+// Join makes the Service of the first aggregated server lead to a replica too. It must lead
+// to addresses: see [cluster.EmbeddedOptions.AggregatorRouting].
+func (t *Testbed) Join(ctx context.Context, replica *Server) error {
+	objects := service(replica.name, replica.host, replica.port)
+	slice := objects[len(objects)-1]
+	if slice.GetLabels() == nil {
+		return fmt.Errorf("the Service %s leads to the name %s, not to addresses", processServer, replica.host)
+	}
+	slice.GetLabels()[discoveryv1.LabelServiceName] = processServer
+	return t.install(ctx, slice)
 }
 
 // startServer starts an aggregated server. Its name is that of its process, log,
