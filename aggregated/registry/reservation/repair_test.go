@@ -395,7 +395,7 @@ func TestSimulation(t *testing.T) {
 func simulate(t *testing.T, seed uint64) {
 	e := newEtcd(t)
 	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the dice of a simulation
+	random := rand.New(rand.NewPCG(seed, 0))
 	roll := func(n int) int {
 		mu.Lock()
 		defer mu.Unlock()
