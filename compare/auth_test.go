@@ -52,7 +52,7 @@ func TestReviewsOfEachCell(t *testing.T) {
 	}
 	for _, c := range bench.AuthSuite(cells).Cases {
 		for _, session := range c.Of(a.sessions) {
-			measurements, warning, err := bench.CountReviews(context.WithoutCancel(t.Context()), c, session, a.reviews)
+			measurements, warning, err := bench.CountReviews(context.WithoutCancel(t.Context()), c, session, false, a.reviews)
 			if err != nil {
 				t.Errorf("%s: %v", session.Name, err)
 				continue

@@ -259,6 +259,10 @@ func (t *Testbed) Stop() error {
 	if !t.provider.Ephemeral() {
 		errs = append(errs, t.uninstall(ctx))
 	}
+	if _, ok := t.provider.(*cluster.Kind); ok && t.kind == nil && t.provider.Ephemeral() {
+		// a server does not end while somebody watches, and the cluster's controllers do
+		errs = append(errs, t.provider.Destroy(ctx))
+	}
 	for _, replica := range t.replicas {
 		errs = append(errs, replica.Stop())
 	}
