@@ -49,7 +49,7 @@ SAMPLE := bin/sample-apiserver
 ##@ Use
 
 .PHONY: bench
-bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,peers, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
+bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,auth,peers, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
 	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: parity
