@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -29,7 +30,10 @@ func cellOf(m bench.Measurement) bench.Cell {
 // authCells has a row for each cell that was measured.
 func authCells(result *bench.Result) table {
 	t := table{
-		title:  "auth: what a request costs (round trips over each link, on the way that the client waits for)",
+		title: "auth: what a request costs",
+		about: "How often the request crosses each link and comes back while the client waits: the next integer, and in brackets what was measured, with its standard error. " +
+			"The reviews are counted by the server itself: TokenReviews, then SubjectAccessReviews. The cache is that of the server's reviews; cold is the first request. " +
+			"Each time is a median, and the last column how much longer the request takes than the same one to the CRD.",
 		header: []string{"request", "to", "credential", "cache", "reviews: token + access", "server asks back", "to kube-apiserver", "to server", "to webhooks", "to etcd", "median", "more than the CRD"},
 	}
 	type counts struct {
@@ -60,7 +64,8 @@ func authCells(result *bench.Result) table {
 		v := values[c]
 		trips := func(link string) string {
 			if m, ok := v.links[link]; ok {
-				return fmt.Sprintf("%.2f ±%.2f", m.Median, *m.StdErr)
+				// an x - 0 rounds to -0, which is 0
+				return fmt.Sprintf("%.0f (%.2f ±%.2f)", math.Round(m.Median)+0, m.Median, *m.StdErr)
 			}
 			return "-"
 		}
@@ -76,6 +81,9 @@ func authCells(result *bench.Result) table {
 			c.Case, target(c), credential(c.Credential), orDash(c.Cache), reviews, trips(relay.Reviews),
 			trips(relay.Client), trips(relay.Server), trips(relay.Webhook), trips(relay.Etcd), latency, added(result, c),
 		})
+	}
+	if n := len(result.Citations); n > 0 {
+		t.about += fmt.Sprintf(" %d further cells cannot differ from one of these: result.json says which, and why.", n)
 	}
 	return t
 }

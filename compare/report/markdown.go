@@ -25,6 +25,9 @@ func markdown(w io.Writer, result *bench.Result) {
 		"them finds a difference that is not there.\n")
 	for _, t := range append(authTables(result), tables(result)...) {
 		fmt.Fprintf(w, "\n## %s\n\n", title(t.title))
+		if t.about != "" {
+			fmt.Fprintf(w, "%s\n\n", t.about)
+		}
 		writeMarkdown(w, t.header, t.rows)
 	}
 	section := func(title, about string, header []string, rows [][]string) {

@@ -49,7 +49,9 @@ func writeMarkdown(w io.Writer, header []string, rows [][]string) {
 
 // table compares the implementations by one metric.
 type table struct {
-	title  string
+	title string
+	// about says how to read it, in the report.
+	about  string
 	header []string
 	rows   [][]string
 }
