@@ -356,6 +356,9 @@ func newAuthBed(ctx context.Context, bed *testbed.Testbed, cells []bench.Cell) (
 		{"portrule-apiserver-uncached", uncachedGroup, uncached},
 		{"portrule-apiserver-name-free", bench.NameFreeGroup, []string{"--authorization-name-free-reviews"}},
 	} {
+		if !slices.ContainsFunc(cells, func(cell bench.Cell) bool { return a.group(cell) == peer.group }) {
+			continue // nobody asks it
+		}
 		served, err := bed.ServePeer(ctx, peer.name, peer.group, peer.flags...)
 		if err != nil {
 			return nil, err

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"portrule.example/lab/compare/relay"
 )
 
 // Auth counts and times what authentication and authorization cost a request: which
@@ -598,7 +600,7 @@ func Disagreements(measurements []Measurement) []string {
 		case "tokenreviews", "subjectaccessreviews":
 			reviews[cell] += m.Median
 		case "round-trips":
-			if m.Link == "server-apiserver" {
+			if m.Link == relay.Reviews {
 				cells = append(cells, cell)
 				trips[cell] = m.Median
 			}

@@ -295,7 +295,7 @@ func TestUsed(t *testing.T) {
 	if got := used["server"].CPU; got != 0 {
 		t.Errorf("the server used %s, want nothing", got)
 	}
-	w := Window{Requests: 100, Usage: map[string]process.Usage{"etcd": used["etcd"], ClientProcess: {CPU: time.Hour}}}
+	w := Window{Requests: 100, Usage: map[string]process.Usage{"etcd": used["etcd"], process.Self: {CPU: time.Hour}}}
 	if got := w.CPU(); got != 8000 {
 		t.Errorf("a thousand requests cost %v ms, want 8000 without the client", got)
 	}

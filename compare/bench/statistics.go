@@ -21,13 +21,8 @@ const confidence = 0.95
 // quantiles are those that a latency is given with, if there are samples enough.
 var quantiles = []float64{0.9, 0.99, 0.999}
 
-// The names under which CPU time and memory are given that are no process's.
-const (
-	// AllProcesses is the sum of the processes but [ClientProcess].
-	AllProcesses = "all"
-	// ClientProcess is the harness, which sends the requests.
-	ClientProcess = "client"
-)
+// AllProcesses is the name of the sum of the processes but the client's own.
+const AllProcesses = "all"
 
 // littleTolerance is how far the requests under way may be from what Little's law says.
 const littleTolerance = 0.1

@@ -106,7 +106,7 @@ func TestSummarizeWindows(t *testing.T) {
 	for impl, each := range map[string]time.Duration{CRD: time.Millisecond, Aggregated: 2 * time.Millisecond} {
 		for range 12 {
 			w := Window{Requests: 100, Elapsed: 50 * each, InFlight: 2, Sent: newHistogram(), Usage: map[string]process.Usage{
-				"etcd": {CPU: each, Memory: 1 << 20}, ClientProcess: {CPU: time.Hour, Memory: 1 << 30},
+				"etcd": {CPU: each, Memory: 1 << 20}, process.Self: {CPU: time.Hour, Memory: 1 << 30},
 			}}
 			for range 100 {
 				record(w.Sent, each)

@@ -79,7 +79,7 @@ func (w Window) Little() float64 {
 func (w Window) CPU() float64 {
 	sum := time.Duration(0)
 	for name, usage := range w.Usage {
-		if name != ClientProcess {
+		if name != process.Self {
 			sum += usage.CPU
 		}
 	}
@@ -90,7 +90,7 @@ func (w Window) CPU() float64 {
 func (w Window) Memory() float64 {
 	sum := uint64(0)
 	for name, usage := range w.Usage {
-		if name != ClientProcess {
+		if name != process.Self {
 			sum += usage.Memory
 		}
 	}

@@ -92,8 +92,7 @@ func (k *Kind) configure(image string) (*v1alpha4.Cluster, error) {
 		volumes = append(volumes, volume{"audit", "/var/log/kubernetes", "/var/log/kubernetes", false, "DirectoryOrCreate"})
 	}
 	if k.options.TracingEndpoint != "" {
-		files["tracing.yaml"] = "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n" +
-			"endpoint: " + k.options.TracingEndpoint + "\nsamplingRatePerMillion: 1000000\n"
+		files["tracing.yaml"] = TracingConfiguration(k.options.TracingEndpoint)
 		arguments = append(arguments, argument{"tracing-config-file", nodeConfigDir + "/tracing.yaml"})
 	}
 	if len(files) > 0 {

@@ -9,6 +9,10 @@ import (
 	gopsutil "github.com/shirou/gopsutil/v4/process"
 )
 
+// Self is the name of the harness, which sends the requests, among the processes of a
+// comparison.
+const Self = "client"
+
 // Usage is what a process has used.
 type Usage struct {
 	// CPU is the time that it has run, in user and in system mode, in steps of 10 ms.

@@ -75,9 +75,9 @@ func windows(s *bench.Samples, loop bench.Loop, n int) {
 			}
 			w.InFlight = w.Little()
 			w.Usage = map[string]process.Usage{
-				"kube-apiserver":    {CPU: spread(requests*latency/2, i), Memory: 400 << 20},
-				"etcd":              {CPU: spread(requests*latency/10, i), Memory: 60<<20 + uint64(i)<<20},
-				bench.ClientProcess: {CPU: spread(requests*latency/5, i), Memory: 50 << 20},
+				"kube-apiserver": {CPU: spread(requests*latency/2, i), Memory: 400 << 20},
+				"etcd":           {CPU: spread(requests*latency/10, i), Memory: 60<<20 + uint64(i)<<20},
+				process.Self:     {CPU: spread(requests*latency/5, i), Memory: 50 << 20},
 			}
 			s.Windows[loop][impl] = append(s.Windows[loop][impl], w)
 		}

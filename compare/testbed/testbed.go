@@ -183,8 +183,11 @@ func (t *Testbed) through(link, host string, port int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, port, err = splitAddress(address)
-	return port, err
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
 }
 
 // throughURL returns a URL that leads over a link to where the given one leads.
@@ -198,15 +201,6 @@ func (t *Testbed) throughURL(link, original string) (string, error) {
 	}
 	u.Host, err = t.links.Through(link, "127.0.0.1", u.Host)
 	return u.String(), err
-}
-
-func splitAddress(address string) (string, int, error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, err
-	}
-	port, err := strconv.Atoi(text)
-	return host, port, err
 }
 
 func (t *Testbed) warn(warning string) {

@@ -9,11 +9,8 @@ import (
 	"portrule.example/lab/compare/process"
 )
 
-// ClientProcess is the name of the harness among the processes.
-const ClientProcess = "client"
-
 // Usage returns what each process of the testbed has used so far, by the name of its
-// program, and what this process has, as [ClientProcess]. It is an error if the processes
+// program, and what this process has, as [process.Self]. It is an error if the processes
 // of the control plane are not on this host.
 func (t *Testbed) Usage(context.Context) (map[string]process.Usage, error) {
 	t.mu.Lock()
@@ -51,7 +48,7 @@ func (t *Testbed) usage() (map[string]process.Usage, error) {
 
 // findProcesses looks for the processes of the testbed that live.
 func (t *Testbed) findProcesses() error {
-	t.processes = map[string][]int{ClientProcess: {os.Getpid()}}
+	t.processes = map[string][]int{process.Self: {os.Getpid()}}
 	switch {
 	case t.kind != nil:
 		found, err := t.kind.Processes()
