@@ -16,6 +16,12 @@ type Result struct {
 	// Citations are the cells of the suite auth that were not measured, because they cannot
 	// differ from one that was.
 	Citations []Citation `json:"citations,omitempty"`
+	// Fits are the curves through the measurements that have an axis.
+	Fits []Fit `json:"fits,omitempty"`
+	// Observations are what was seen that is no number.
+	Observations []Observation `json:"observations,omitempty"`
+	// NotRun are what was asked for and could not be measured.
+	NotRun []NotRun `json:"notRun,omitempty"`
 	// Warnings are what a reader must know before believing the numbers.
 	Warnings []string `json:"warnings"`
 	// Digest is that of all the rest, by which a file is known that was changed by hand.
@@ -87,8 +93,13 @@ type Measurement struct {
 	Process string `json:"process,omitempty"`
 	// Link is the one that round trips cross.
 	Link string `json:"link,omitempty"`
+	// Axis is what grows from one measurement of a curve to the next, Size how far it has:
+	// so many objects, clients, watchers or replicas. Empty means that nothing does.
+	Axis Axis    `json:"axis,omitempty"`
+	Size float64 `json:"size,omitempty"`
 	// Metric is what was measured, Unit its unit: latency in ns, throughput in 1/s, cpu in
-	// ms/1000 (milliseconds for a thousand requests), memory in B, round-trips in 1.
+	// ms/1000 (milliseconds for a thousand requests) or ms, memory and document-size in B,
+	// round-trips, webhook-calls and conversions (each per request) in 1.
 	Metric string `json:"metric"`
 	Unit   string `json:"unit"`
 	// N is the number of samples.
@@ -99,6 +110,9 @@ type Measurement struct {
 	High float64 `json:"high"`
 	// Quantiles are those of a latency beyond the median that N samples can carry.
 	Quantiles []Quantile `json:"quantiles,omitempty"`
+	// Curve is the distribution of a latency: what it is at the percentiles that the
+	// samples can tell apart, as far as a plot needs them.
+	Curve []Percentile `json:"curve,omitempty"`
 	// WarmUp are the samples before the steady ones, which do not count above.
 	WarmUp *WarmUp `json:"warmUp,omitempty"`
 	// Flow is how the requests of a throughput went.
@@ -119,6 +133,24 @@ type Quantile struct {
 	Low   float64 `json:"low"`
 	High  float64 `json:"high"`
 }
+
+// Percentile is a point of a distribution: the part P of the samples, 0 to 1, is not above
+// Value.
+type Percentile struct {
+	P     float64 `json:"p"`
+	Value float64 `json:"value"`
+}
+
+// Axis is what grows along a curve.
+type Axis string
+
+// The axes.
+const (
+	Objects  Axis = "objects"
+	Clients  Axis = "clients"
+	Watchers Axis = "watchers"
+	Replicas Axis = "replicas"
+)
 
 // WarmUp are the samples that were taken before the case was steady.
 type WarmUp struct {
@@ -158,10 +190,16 @@ type Comparison struct {
 	ToPath       string `json:"toPath,omitempty"`
 	ToCredential string `json:"toCredential,omitempty"`
 	ToCache      string `json:"toCache,omitempty"`
+	// Axis and Size are as in [Measurement].
+	Axis Axis    `json:"axis,omitempty"`
+	Size float64 `json:"size,omitempty"`
 	// Difference is the median of what impl's samples are more than to's, in the unit of the
 	// measurements.
 	Difference *Interval `json:"difference,omitempty"`
-	Ratio      float64   `json:"ratio"`
+	// Spread are the 5th, 25th, 50th, 75th and 95th percentiles of those differences,
+	// absent of fewer than 20.
+	Spread []float64 `json:"spread,omitempty"`
+	Ratio  float64   `json:"ratio"`
 	// Low and High bound the ratio with 95% confidence.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
@@ -175,6 +213,74 @@ type Interval struct {
 	Value float64 `json:"value"`
 	Low   float64 `json:"low"`
 	High  float64 `json:"high"`
+}
+
+// Fit is the curve of one metric of a case along an axis: value = Fixed + PerUnit x size if
+// it is constant or linear, value = Fixed + PerUnit x size^Exponent if it is worse.
+type Fit struct {
+	Suite  string `json:"suite"`
+	Case   string `json:"case"`
+	Impl   string `json:"impl"`
+	Metric string `json:"metric"`
+	Unit   string `json:"unit"`
+	// Process is whose memory it is.
+	Process string `json:"process,omitempty"`
+	Axis    Axis   `json:"axis"`
+	// N is the number of points, From and To the least and the greatest size.
+	N    int     `json:"n"`
+	From float64 `json:"from"`
+	To   float64 `json:"to"`
+	// Growth is the simplest that explains the points.
+	Growth   Grows   `json:"growth"`
+	Fixed    float64 `json:"fixed"`
+	PerUnit  float64 `json:"perUnit"`
+	Exponent float64 `json:"exponent"`
+	// R2 is how much of what was seen the curve explains.
+	R2 float64 `json:"r2"`
+	// Breaks is the size from which on the points leave the curve of those before, or
+	// requests fail; absent if there is none. Why says which.
+	Breaks *float64 `json:"breaks,omitempty"`
+	Why    string   `json:"why,omitempty"`
+	// Projection is what the curve says of ten times the greatest size. It is absent where
+	// the curve has broken, or does not explain the points.
+	Projection *Projection `json:"projection,omitempty"`
+}
+
+// Grows is how a metric grows along an axis.
+type Grows string
+
+// The growths, from the simplest on.
+const (
+	Constant Grows = "constant"
+	Linear   Grows = "linear"
+	Worse    Grows = "worse than linear"
+	Better   Grows = "less than linear"
+)
+
+// Projection is what a curve says of a size that was not measured.
+type Projection struct {
+	Size float64 `json:"size"`
+	Interval
+}
+
+// Observation is something that a suite has seen and that is no number: an answer, a
+// difference between documents.
+type Observation struct {
+	Suite string `json:"suite"`
+	// Case is the table that it belongs to, What its row, Impl its column.
+	Case string `json:"case"`
+	What string `json:"what"`
+	Impl string `json:"impl"`
+	Seen string `json:"seen"`
+}
+
+// NotRun is what could not be measured, and why. An empty Case means the whole suite, an
+// empty Impl all of them.
+type NotRun struct {
+	Suite string `json:"suite"`
+	Case  string `json:"case,omitempty"`
+	Impl  string `json:"impl,omitempty"`
+	Why   string `json:"why"`
 }
 
 // Verdict is what a comparison comes to.

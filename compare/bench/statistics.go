@@ -75,6 +75,7 @@ func (s *summary) rounds(samples Samples) {
 		}
 		slices.Sort(taken)
 		m.Quantiles = quantilesOf(len(taken), func(order int) float64 { return taken[order-1] })
+		m.Curve = curveOf(taken)
 		if samples.WarmUp > 0 {
 			before := samples.Impl[impl][:samples.WarmUp]
 			m.WarmUp = &WarmUp{N: len(before), Median: median(nanoseconds(before))}
@@ -309,6 +310,11 @@ func compare(suite, name, metric, impl, to string, of, by []float64) compared {
 		if difference, ok := summarize(differences); ok {
 			c.Difference = &Interval{difference.Center, difference.Lo, difference.Hi}
 		}
+		if metric == "latency" && len(differences) >= fewestSpread {
+			for _, q := range []float64{0.05, 0.25, 0.5, 0.75, 0.95} {
+				c.Spread = append(c.Spread, quantileOf(differences, q))
+			}
+		}
 	}
 	return c
 }
@@ -350,6 +356,23 @@ func quantilesOf(n int, at func(order int) float64) []Quantile {
 	}
 	return carried
 }
+
+// curveOf returns eight points for each tenfold of 1/(1-p), as far as the samples, which are
+// sorted, tell the percentiles apart.
+func curveOf(sorted []float64) []Percentile {
+	var curve []Percentile
+	for k := 0; ; k++ {
+		p := 1 - math.Pow(10, -float64(k)/8)
+		at := int(math.Ceil(p * float64(len(sorted))))
+		if at >= len(sorted) {
+			return curve
+		}
+		curve = append(curve, Percentile{P: p, Value: sorted[max(1, at)-1]})
+	}
+}
+
+// fewestSpread is the number of samples that a 5th percentile takes.
+const fewestSpread = 20
 
 // orders returns which of n samples, counted from the smallest, bound a quantile with 95%
 // confidence, and false if no two of them do: it takes 29 samples for the 90th percentile,
