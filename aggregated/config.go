@@ -13,11 +13,11 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"portrule.example/lab/aggregated/openapi"
-	"portrule.example/lab/aggregated/probe"
 	registrycallerreview "portrule.example/lab/aggregated/registry/callerreview"
 	"portrule.example/lab/aggregated/registry/portrule"
 	"portrule.example/lab/api"
 	"portrule.example/lab/api/callerreview"
+	"portrule.example/lab/api/probe"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )

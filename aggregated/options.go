@@ -18,8 +18,8 @@ import (
 	"portrule.example/lab/aggregated/admission/allowedports"
 	"portrule.example/lab/aggregated/authorizer"
 	"portrule.example/lab/aggregated/manifests"
-	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/probe"
 )
 
 // defaultEtcdPrefix is the kube-apiserver's own. An object's key is

@@ -29,6 +29,7 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/probe"
 	v1 "portrule.example/lab/api/v1"
 	"portrule.example/lab/crd/certificates"
 	"portrule.example/lab/crd/controller"
@@ -62,6 +63,8 @@ type options struct {
 	group          string
 	kubeconfig     string
 	controller     bool
+	probeRequests  bool
+	probeAllow     []string
 	webhooks       []string
 	webhookAddress string
 	webhookPort    int
@@ -105,6 +108,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.group, "group", api.CRDGroup, "the API group of the PortRules")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig (default: the Pod's service account)")
 	flags.BoolVar(&o.controller, "controller", true, "put rules into force")
+	flags.BoolVar(&o.probeRequests, "probe-requests", false, "dial the endpoint of a rule when its annotation "+controller.ProbeRequest+" changes, and answer in its condition "+controller.ConditionProbed)
+	flags.StringSliceVar(&o.probeAllow, "probe-allow-cidr", nil, "addresses, such as 127.0.0.2/32, that --probe-requests dials although it would refuse them: loopback, link-local, multicast and metadata addresses")
 	flags.StringSliceVar(&o.webhooks, "webhooks", nil, "the webhooks to answer: "+strings.Join(webhooks, ", ")+" (default: none)")
 	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "", "the address of the webhooks (default: all)")
 	flags.IntVar(&o.webhookPort, "webhook-port", 9443, "the port of the webhooks")
@@ -129,8 +134,11 @@ func (o *options) check() error {
 			return fmt.Errorf("there is no webhook %q: use %s", name, strings.Join(webhooks, ", "))
 		}
 	}
-	if !o.controller && len(o.webhooks) == 0 {
+	if !o.controller && !o.probeRequests && len(o.webhooks) == 0 {
 		return errors.New("nothing to do: name webhooks with --webhooks, or leave --controller on")
+	}
+	if _, err := probe.ParseAllow(o.probeAllow); err != nil {
+		return fmt.Errorf("--probe-allow-cidr: %w", err)
 	}
 	if o.rotate && len(o.webhooks) == 0 {
 		return errors.New("--rotate-certificates goes with --webhooks: the certificate is theirs")
@@ -193,6 +201,15 @@ func (o *options) run(ctx context.Context) (err error) {
 	if o.controller {
 		if err := controller.Add(mgr, controller.Options{Group: o.group}); err != nil {
 			return fmt.Errorf("add the controller: %w", err)
+		}
+	}
+	if o.probeRequests {
+		allow, err := probe.ParseAllow(o.probeAllow)
+		if err != nil {
+			return err
+		}
+		if err := controller.AddProber(mgr, o.group, probe.Rules{Allow: allow}); err != nil {
+			return fmt.Errorf("add the prober: %w", err)
 		}
 	}
 	if len(o.webhooks) > 0 {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -321,7 +322,8 @@ const restartDelay = time.Second
 
 // Supervisor keeps a program running.
 type Supervisor struct {
-	stop chan struct{}
+	stop     chan struct{}
+	stopOnce sync.Once
 	// done is closed when the program has ended for good; err is then how.
 	done chan struct{}
 	err  error
@@ -357,9 +359,9 @@ func (g *Group) Supervise(name, program string, args ...string) (*Supervisor, er
 	return s, nil
 }
 
-// Stop ends the program for good and waits for that.
+// Stop ends the program for good and waits for that. It may be called again.
 func (s *Supervisor) Stop() error {
-	close(s.stop)
+	s.stopOnce.Do(func() { close(s.stop) })
 	<-s.done
 	return s.err
 }

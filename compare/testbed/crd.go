@@ -9,21 +9,23 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"portrule.example/lab/api"
 	v2 "portrule.example/lab/api/v2"
 	"portrule.example/lab/compare/certs"
 	"portrule.example/lab/compare/cluster"
+	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/relay"
 	"portrule.example/lab/crd/manifests"
 	"portrule.example/lab/crd/webhook"
@@ -58,39 +60,92 @@ func (t *Testbed) serveCRD(ctx context.Context, whole Setup) error {
 	}
 	serves := setup
 	serves.Webhooks = serves.Webhooks || whole.GuardLater
-	where, err := t.startController(ctx, serves)
-	if err != nil {
+	if t.webhooks, err = t.serveGroup(ctx, processController, crd, serves); err != nil {
 		return err
 	}
-	t.webhooks = where
-	crd.Spec.Conversion = webhook.Conversion(apiextensionsv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
-	if err := t.install(ctx, crd); err != nil {
-		return err
-	}
-	if err := t.waitForController(ctx, where); err != nil {
-		return err
-	}
-	if err := t.waitForCRD(ctx, crd.Name); err != nil {
-		return err
-	}
-	return t.guard(ctx, setup, where)
+	return t.guard(ctx, setup, t.webhooks)
 }
 
-// webhooks are where the webhooks are, and the CA of their certificate.
-type webhooks struct {
-	url string
-	// local is the same on this host.
-	local string
-	ca    *certs.CA
-}
-
-// startController starts portrule-controller, which answers the webhooks of the
-// set-up and leaves rules alone.
-func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhooks, error) {
-	program, err := cluster.Binary(processController)
+// serveGroup installs a CRD, and starts the webhooks of the set-up in a process of the
+// given name.
+func (t *Testbed) serveGroup(ctx context.Context, name string, crd *apiextensionsv1.CustomResourceDefinition, setup CRDSetup) (*webhooks, error) {
+	where, err := t.startWebhooks(ctx, name, crd.Spec.Group, setup)
 	if err != nil {
 		return nil, err
 	}
+	crd.Spec.Conversion = webhook.Conversion(apiextensionsv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
+	if err := t.install(ctx, crd); err != nil {
+		return nil, err
+	}
+	if err := t.waitForController(ctx, where); err != nil {
+		return nil, err
+	}
+	return where, t.waitForCRD(ctx, crd.Name)
+}
+
+// CRDVariant is a further CRD of PortRule, in a group of its own.
+type CRDVariant struct {
+	// Name is that of the process that answers its webhooks, and of its log.
+	Name, Group string
+	Setup       CRDSetup
+	// Edit changes the CRD before it is installed; nil leaves it as it is.
+	Edit func(*apiextensionsv1.CustomResourceDefinition)
+}
+
+// ServeCRD makes the cluster serve a group from a CRD beside the one that the testbed has,
+// with webhooks on this host. Users that are made afterwards may use that group too.
+func (t *Testbed) ServeCRD(ctx context.Context, variant CRDVariant) error {
+	crd, err := manifests.CustomResourceDefinition(variant.Group)
+	if err != nil {
+		return err
+	}
+	if variant.Edit != nil {
+		variant.Edit(crd)
+	}
+	t.allow(variant.Group, portRules...)
+	if err := t.install(ctx, controllerRole(variant.Group)...); err != nil {
+		return err
+	}
+	where, err := t.serveGroup(ctx, variant.Name, crd, variant.Setup)
+	if err != nil {
+		return err
+	}
+	return t.guard(ctx, variant.Setup, where)
+}
+
+// controllerRole lets the service account of portrule-controller work on another group.
+func controllerRole(group string) []client.Object {
+	name := manifests.Name + "." + group
+	return []client.Object{
+		&rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules: []rbacv1.PolicyRule{
+				{APIGroups: []string{group}, Resources: []string{api.Resource}, Verbs: []string{"get", "list", "watch"}},
+				{APIGroups: []string{group}, Resources: []string{api.Resource + "/status"}, Verbs: []string{"patch"}},
+			},
+		},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: manifests.SystemNamespace, Name: manifests.Name}},
+		},
+	}
+}
+
+// webhooks are where the webhooks of a group are, and the CA of their certificate.
+type webhooks struct {
+	group string
+	url   string
+	// local is the same on this host.
+	local string
+	ca    *certs.CA
+	// name is that of the process that answers them.
+	name string
+}
+
+// startWebhooks starts a portrule-controller that answers the webhooks of the set-up and
+// leaves rules alone.
+func (t *Testbed) startWebhooks(ctx context.Context, name, group string, setup CRDSetup) (*webhooks, error) {
 	host, _ := t.provider.Address()
 	bind := bindAddress(host)
 	port, err := listenable(bind, 0)
@@ -105,49 +160,77 @@ func (t *Testbed) startController(ctx context.Context, setup CRDSetup) (*webhook
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(t.group.Path(processController), 0o700); err != nil {
+	if err := os.MkdirAll(t.group.Path(name), 0o700); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(
-		os.WriteFile(t.group.Path(processController, "tls.crt"), pair.Cert, 0o600),
-		os.WriteFile(t.group.Path(processController, "tls.key"), pair.Key, 0o600),
+		os.WriteFile(t.group.Path(name, "tls.crt"), pair.Cert, 0o600),
+		os.WriteFile(t.group.Path(name, "tls.key"), pair.Key, 0o600),
 	); err != nil {
 		return nil, err
 	}
-	kubeconfig, err := t.serviceAccount(ctx, manifests.SystemNamespace, manifests.Name, processController)
+	if _, err := t.startController(ctx, name, group,
+		"--controller=false",
+		"--webhooks="+strings.Join(setup.webhooks(), ","),
+		"--webhook-bind-address="+bind,
+		"--webhook-port="+strconv.Itoa(port),
+		"--cert-dir="+t.group.Path(name),
+	); err != nil {
+		return nil, err
+	}
+	reached, err := t.through(relay.Webhook, host, port)
+	return &webhooks{
+		group: group,
+		url:   "https://" + net.JoinHostPort(host, strconv.Itoa(reached)),
+		local: "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)),
+		ca:    ca,
+		name:  name,
+	}, err
+}
+
+// StartController starts a portrule-controller as a process of this host, which works on
+// the PortRules of a group with the given flags, each --name=value, and returns what stops
+// it.
+func (t *Testbed) StartController(ctx context.Context, name, group string, flags ...string) (stop func() error, err error) {
+	controller, err := t.startController(ctx, name, group, flags...)
+	if err != nil {
+		return nil, err
+	}
+	return controller.Stop, nil
+}
+
+// startController starts a portrule-controller by the service account that it has in
+// clusters, too. Stop stops it.
+func (t *Testbed) startController(ctx context.Context, name, group string, flags ...string) (*process.Supervisor, error) {
+	program, err := cluster.Binary(processController)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := t.serviceAccount(ctx, manifests.SystemNamespace, manifests.Name, name)
 	if err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t.controller, err = t.group.Supervise(processController, program,
-		"--group="+t.crdGroup,
-		"--kubeconfig="+kubeconfig,
-		"--controller=false",
-		"--webhooks="+strings.Join(setup.webhooks(), ","),
-		"--webhook-bind-address="+bind,
-		"--webhook-port="+strconv.Itoa(port),
-		"--cert-dir="+t.group.Path(processController),
+	controller, err := t.group.Supervise(name, program, append([]string{
+		"--group=" + group,
+		"--kubeconfig=" + kubeconfig,
 		"--health-probe-bind-address=0",
-	)
+	}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
-	reached, err := t.through(relay.Webhook, host, port)
-	return &webhooks{
-		url:   "https://" + net.JoinHostPort(host, strconv.Itoa(reached)),
-		local: "https://" + net.JoinHostPort("localhost", strconv.Itoa(port)),
-		ca:    ca,
-	}, err
+	t.controllers = append(t.controllers, controller)
+	return controller, nil
 }
 
 // waitForController waits until the webhooks answer, be it that a GET is not what
 // they want.
 func (t *Testbed) waitForController(ctx context.Context, where *webhooks) error {
-	err := t.waitForHTTPS(ctx, where.ca, where.local+webhook.PathConvert, processController,
+	err := t.waitForHTTPS(ctx, where.ca, where.local+webhook.PathConvert, where.name,
 		func(status int) bool { return status != http.StatusNotFound }, nil)
-	if tail := t.group.LogTail(processController, 3); err != nil && tail != "" {
+	if tail := t.group.LogTail(where.name, 3); err != nil && tail != "" {
 		err = fmt.Errorf("%w; it said last:\n%s", err, tail)
 	}
 	return err
@@ -165,7 +248,7 @@ func (t *Testbed) Guard(ctx context.Context) error {
 // guard installs the policies and webhook configurations of the set-up, and waits
 // until they are in force.
 func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) error {
-	objects, err := t.guards(ctx, setup, admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
+	objects, err := t.guards(ctx, where.group, setup, admissionregistrationv1.WebhookClientConfig{URL: &where.url, CABundle: where.ca.PEM()})
 	if err != nil {
 		return err
 	}
@@ -175,21 +258,21 @@ func (t *Testbed) guard(ctx context.Context, setup CRDSetup, where *webhooks) er
 	if !setup.Policies && !setup.Webhooks {
 		return nil
 	}
-	return t.waitForGuards(ctx)
+	return t.waitForGuards(ctx, where.group)
 }
 
-// guards returns the policies and webhook configurations of the set-up. where is where
-// the webhooks are.
-func (t *Testbed) guards(ctx context.Context, setup CRDSetup, where admissionregistrationv1.WebhookClientConfig) ([]client.Object, error) {
+// guards returns the policies and webhook configurations of the set-up for a group. where
+// is where the webhooks are.
+func (t *Testbed) guards(ctx context.Context, group string, setup CRDSetup, where admissionregistrationv1.WebhookClientConfig) ([]client.Object, error) {
 	var objects []client.Object
 	if setup.Policies {
-		policies, err := decode(ctx, manifests.Policies(t.crdGroup))
+		policies, err := decode(ctx, t.policies(group))
 		if err != nil {
 			return nil, err
 		}
 		objects = append(objects, policies...)
 	}
-	options := webhook.Options{Group: t.crdGroup, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
+	options := webhook.Options{Group: group, Validating: setup.Webhooks, Mutating: setup.Webhooks, Reservation: setup.Reservation}
 	if mutating := webhook.MutatingWebhookConfiguration(where, options); mutating != nil {
 		objects = append(objects, mutating)
 	}
@@ -199,30 +282,42 @@ func (t *Testbed) guards(ctx context.Context, setup CRDSetup, where admissionreg
 	return objects, nil
 }
 
+// policies are those of a group, by names of their own if it is not the testbed's first.
+func (t *Testbed) policies(group string) []byte {
+	policies := manifests.Policies(group)
+	if group != t.crdGroup {
+		policies = policyNames.ReplaceAll(policies, []byte("${1}${2}-"+group))
+	}
+	return policies
+}
+
+// policyNames are the names of policies and bindings, and those by which a binding refers.
+var policyNames = regexp.MustCompile(`(?m)^(  (?:name|policyName): )(portrule-\S+)$`)
+
 // waitForGuards waits until the policies and webhooks are in force. The
 // kube-apiserver takes up a policy within a second, and a mutating policy refuses
 // writes of a kind whose OpenAPI schema it has not read yet, which it does every
 // 5 s. So a rule that R5 forbids must be refused for that, and one that it allows
 // must come back with R6's annotation.
-func (t *Testbed) waitForGuards(ctx context.Context) error {
+func (t *Testbed) waitForGuards(ctx context.Context, group string) error {
 	const what = "the policies and webhooks"
 	last := errors.New("they do not answer")
-	if err := t.allowPorts(ctx, ptr.To("2")); err != nil {
+	if err := t.AllowPorts(ctx, manifests.SystemNamespace, "2"); err != nil {
 		return err
 	}
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
-		_, last = t.probe(ctx)
+		_, last = t.probe(ctx, group)
 		return apierrors.IsInvalid(last) || apierrors.IsForbidden(last), nil
 	})
 	if last == nil {
 		last = errors.New("a rule that R5 forbids is accepted")
 	}
-	if err := errors.Join(explain(err, last, what), t.allowPorts(ctx, nil)); err != nil {
+	if err := errors.Join(explain(err, last, what), t.AllowPorts(ctx, manifests.SystemNamespace, "")); err != nil {
 		return err
 	}
 	err = poll(ctx, func(ctx context.Context) (bool, error) {
 		var body []byte
-		if body, last = t.probe(ctx); last == nil && !bytes.Contains(body, []byte(api.RequestedBy)) {
+		if body, last = t.probe(ctx, group); last == nil && !bytes.Contains(body, []byte(api.RequestedBy)) {
 			last = errors.New("a rule is accepted without the annotation of R6")
 		}
 		return last == nil, nil
@@ -230,23 +325,26 @@ func (t *Testbed) waitForGuards(ctx context.Context) error {
 	return explain(err, last, what)
 }
 
-// allowPorts sets the annotation of R5 on the namespace in which probe asks, or
-// removes it.
-func (t *Testbed) allowPorts(ctx context.Context, ports *string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AllowedPorts: ports}}})
+// AllowPorts sets the annotation of R5 on a namespace, or removes it if ports is empty.
+func (t *Testbed) AllowPorts(ctx context.Context, namespace, ports string) error {
+	value := &ports
+	if ports == "" {
+		value = nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AllowedPorts: value}}})
 	if err != nil {
 		return err
 	}
-	_, err = t.clientset.CoreV1().Namespaces().Patch(ctx, manifests.SystemNamespace, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err = t.clientset.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 
 // probe asks whether a rule of port 1 could be made.
-func (t *Testbed) probe(ctx context.Context) ([]byte, error) {
+func (t *Testbed) probe(ctx context.Context, group string) ([]byte, error) {
 	return t.clientset.Discovery().RESTClient().Post().
-		AbsPath("/apis", t.crdGroup, v2.Version, "namespaces", manifests.SystemNamespace, api.Resource).
+		AbsPath("/apis", group, v2.Version, "namespaces", manifests.SystemNamespace, api.Resource).
 		Param("dryRun", "All").
 		SetHeader("Content-Type", "application/json").
-		Body([]byte(`{"apiVersion":"` + t.crdGroup + `/v2","kind":"PortRule","metadata":{"generateName":"probe-"},` +
+		Body([]byte(`{"apiVersion":"` + group + `/v2","kind":"PortRule","metadata":{"generateName":"probe-"},` +
 			`"spec":{"service":"probe","endpoint":{"host":"localhost","port":1}}}`)).Do(ctx).Raw()
 }

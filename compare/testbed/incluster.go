@@ -201,11 +201,11 @@ func (t *Testbed) guardInCluster(ctx context.Context, setup CRDSetup, ca []byte)
 		Service:  &admissionregistrationv1.ServiceReference{Namespace: manifests.SystemNamespace, Name: manifests.Name},
 		CABundle: ca,
 	}
-	wanted, err := t.guards(ctx, setup, where)
+	wanted, err := t.guards(ctx, t.crdGroup, setup, where)
 	if err != nil {
 		return err
 	}
-	all, err := t.guards(ctx, CRDSetup{Policies: true, Webhooks: true, Reservation: true}, where)
+	all, err := t.guards(ctx, t.crdGroup, CRDSetup{Policies: true, Webhooks: true, Reservation: true}, where)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (t *Testbed) guardInCluster(ctx context.Context, setup CRDSetup, ca []byte)
 	if !setup.Policies && !setup.Webhooks {
 		return nil
 	}
-	return t.waitForGuards(ctx)
+	return t.waitForGuards(ctx, t.crdGroup)
 }
 
 // aggregatedControllerOf makes a Deployment of a controller for the aggregated group,
@@ -345,7 +345,7 @@ func (t *Testbed) rollOut(ctx context.Context, workloads ...rollout.Workload) er
 
 // servePeerInCluster deploys a further aggregated server, which shares the first one's
 // etcd, service account and CA.
-func (t *Testbed) servePeerInCluster(ctx context.Context, name string, registration *apiregistrationv1.APIService, flags ...string) (*Peer, error) {
+func (t *Testbed) servePeerInCluster(ctx context.Context, name string, registrations []*apiregistrationv1.APIService, flags ...string) (*Peer, error) {
 	secret, err := t.clientset.CoreV1().Secrets(aggregatedmanifests.Namespace).Get(ctx, aggregatedmanifests.Secret, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the CA of the aggregated server: %w", err)
@@ -376,8 +376,6 @@ func (t *Testbed) servePeerInCluster(ctx context.Context, name string, registrat
 		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name + "-certs"}},
 	})
 	meta := metav1.ObjectMeta{Namespace: aggregatedmanifests.Namespace, Name: name}
-	registration.Spec.CABundle = ca.PEM()
-	registration.Spec.Service = &apiregistrationv1.ServiceReference{Namespace: meta.Namespace, Name: name}
 	peer := &Peer{testbed: t, objects: []client.Object{
 		&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: name + "-certs"},
@@ -389,9 +387,8 @@ func (t *Testbed) servePeerInCluster(ctx context.Context, name string, registrat
 			Selector: map[string]string{nameLabel: name},
 			Ports:    []corev1.ServicePort{{Name: "https", Port: 443, TargetPort: intstr.FromString("https")}},
 		}},
-		registration,
 	}}
-	for _, object := range peer.objects[:len(peer.objects)-1] {
+	for _, object := range peer.objects {
 		if err := t.apply(ctx, object); err != nil {
 			return nil, err
 		}
@@ -399,8 +396,13 @@ func (t *Testbed) servePeerInCluster(ctx context.Context, name string, registrat
 	if err := t.rollOut(ctx, rollout.Workload{Kind: "Deployment", Namespace: meta.Namespace, Name: name}); err != nil {
 		return nil, err
 	}
-	if err := t.apply(ctx, registration); err != nil {
-		return nil, err
+	for _, registration := range registrations {
+		registration.Spec.CABundle = ca.PEM()
+		registration.Spec.Service = &apiregistrationv1.ServiceReference{Namespace: meta.Namespace, Name: name}
+		if err := t.apply(ctx, registration); err != nil {
+			return nil, err
+		}
+		peer.objects = append(peer.objects, registration)
 	}
-	return peer, t.waitForAPIServices(ctx, []*apiregistrationv1.APIService{registration}, api.Resource)
+	return peer, t.waitForAPIServices(ctx, registrations, api.Resource)
 }

@@ -131,31 +131,40 @@ type Peer struct {
 func (t *Testbed) ServeSample(ctx context.Context) (*Peer, error) {
 	const group, version = "wardle.example.com", "v1alpha1"
 	t.allow(group, "flunders")
-	return t.servePeer(ctx, processSample, processSample, "flunders", &apiregistrationv1.APIService{
+	return t.servePeer(ctx, processSample, processSample, "flunders", []*apiregistrationv1.APIService{{
 		ObjectMeta: metav1.ObjectMeta{Name: version + "." + group},
 		Spec: apiregistrationv1.APIServiceSpec{
 			Group: group, Version: version, GroupPriorityMinimum: 1000, VersionPriority: 15,
 			Service: &apiregistrationv1.ServiceReference{Namespace: aggregatedmanifests.Namespace, Name: processSample},
 		},
-	})
+	}})
 }
 
 // ServePeer starts a further aggregated server, with flags that set it apart, and makes
 // the cluster serve the preferred version of a group of its own from it: one version, as
 // sample-apiserver has. Users that are made afterwards may use that group too.
 func (t *Testbed) ServePeer(ctx context.Context, name, group string, flags ...string) (*Peer, error) {
+	return t.servePortRules(ctx, name, group, 1, flags...)
+}
+
+// ServeVersions is ServePeer with every version.
+func (t *Testbed) ServeVersions(ctx context.Context, name, group string, flags ...string) (*Peer, error) {
+	return t.servePortRules(ctx, name, group, 2, flags...)
+}
+
+func (t *Testbed) servePortRules(ctx context.Context, name, group string, versions int, flags ...string) (*Peer, error) {
 	registrations, err := apiServices(group, name)
 	if err != nil {
 		return nil, err
 	}
 	t.allow(group, portRules...)
 	if t.kind != nil {
-		return t.servePeerInCluster(ctx, name, registrations[0], append(flags, "--group="+group)...)
+		return t.servePeerInCluster(ctx, name, registrations[:versions], append(flags, "--group="+group)...)
 	}
-	return t.servePeer(ctx, processServer, name, api.Resource, registrations[0], override(t.serverFlags, append(flags, "--group="+group))...)
+	return t.servePeer(ctx, processServer, name, api.Resource, registrations[:versions], override(t.serverFlags, append(flags, "--group="+group))...)
 }
 
-func (t *Testbed) servePeer(ctx context.Context, program, name, resource string, registration *apiregistrationv1.APIService, flags ...string) (*Peer, error) {
+func (t *Testbed) servePeer(ctx context.Context, program, name, resource string, registrations []*apiregistrationv1.APIService, flags ...string) (*Peer, error) {
 	if t.server == nil {
 		return nil, errors.New("the cluster has an aggregated server of its own")
 	}
@@ -164,8 +173,11 @@ func (t *Testbed) servePeer(ctx context.Context, program, name, resource string,
 		return nil, err
 	}
 	t.replicas = append(t.replicas, server)
-	peer := &Peer{Server: server, testbed: t, objects: append(service(name, server.host, server.port), registration)}
-	return peer, t.register(ctx, server, []*apiregistrationv1.APIService{registration}, resource)
+	peer := &Peer{Server: server, testbed: t, objects: service(name, server.host, server.port)}
+	for _, registration := range registrations {
+		peer.objects = append(peer.objects, registration)
+	}
+	return peer, t.register(ctx, server, registrations, resource)
 }
 
 // Remove stops the server and makes the cluster forget it.

@@ -21,10 +21,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
 	"portrule.example/lab/api/callerreview"
 	"portrule.example/lab/api/nftables"
+	"portrule.example/lab/api/probe"
 	v2 "portrule.example/lab/api/v2"
 	"portrule.example/lab/compare/cluster"
 )

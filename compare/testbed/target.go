@@ -1,8 +1,13 @@
 package testbed
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // target is something that listens, for portrules/probe to dial. The server may dial
@@ -38,4 +43,18 @@ func (t *Testbed) Target() netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return netip.MustParseAddrPort(t.target.Addr().String())
+}
+
+// APIServerEndpoint is the address at which the kube-apiserver is reached from Pods and, on
+// kind, from this host.
+func (t *Testbed) APIServerEndpoint(ctx context.Context) (netip.AddrPort, error) {
+	slice, err := t.clientset.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("look for the address of the kube-apiserver: %w", err)
+	}
+	if len(slice.Endpoints) == 0 || len(slice.Endpoints[0].Addresses) == 0 || len(slice.Ports) == 0 || slice.Ports[0].Port == nil {
+		return netip.AddrPort{}, errors.New("the EndpointSlice default/kubernetes has no address")
+	}
+	address, err := netip.ParseAddr(slice.Endpoints[0].Addresses[0])
+	return netip.AddrPortFrom(address, uint16(*slice.Ports[0].Port)), err
 }

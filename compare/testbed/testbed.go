@@ -70,10 +70,10 @@ type Testbed struct {
 	target      *target
 	// links have the relays between the programs; nil means that there are none.
 	links *relay.Links
-	// controller is the portrule-controller that answers the CRD's webhooks at webhooks. Both
-	// are nil where it runs in a Pod.
-	webhooks   *webhooks
-	controller *process.Supervisor
+	// webhooks are those of the CRD, nil where a Pod answers them.
+	webhooks *webhooks
+	// controllers are the portrule-controllers that run on this host.
+	controllers []*process.Supervisor
 
 	// mu guards what the implementations, which are installed side by side, share:
 	// Warnings, installed and processes.
@@ -266,8 +266,8 @@ func (t *Testbed) Stop() error {
 	if t.target != nil {
 		errs = append(errs, t.target.Close())
 	}
-	if t.controller != nil {
-		errs = append(errs, t.controller.Stop())
+	for _, controller := range t.controllers {
+		errs = append(errs, controller.Stop())
 	}
 	if t.links != nil {
 		defer t.links.Close() // once nobody uses them any more

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -32,7 +33,7 @@ func (t *Testbed) serviceAccount(ctx context.Context, namespace, name, process s
 	if err != nil {
 		return "", err
 	}
-	if process != processController {
+	if !strings.HasPrefix(process, processController) {
 		if config.Host, err = t.throughURL(relay.Reviews, config.Host); err != nil {
 			return "", err
 		}

@@ -33,7 +33,10 @@
 // portrules/status; get, list, watch, create and patch of configmaps; create and
 // patch of events in events.k8s.io.
 //
-// Read reconcile.go next.
+// [AddProber] answers users who ask for a probe of a rule's endpoint: what a CRD can do
+// in place of the subresource that the aggregated server has.
+//
+// Read reconcile.go next, then probe.go.
 package controller
 
 import (

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
 
-	"portrule.example/lab/aggregated/probe"
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/probe"
 	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )

@@ -1,4 +1,4 @@
-// Package probe dials an endpoint from where the API server runs and says what came
+// Package probe dials an endpoint from where it runs and says what came
 // of it: what GET portrules/<name>/probe answers.
 //
 // Whoever may create a PortRule chooses the host, and the server dials from inside
