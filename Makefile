@@ -14,6 +14,7 @@ SHELL := /bin/bash
 CLUSTER ?= auto
 SUITE ?=
 QUICK ?=
+SIZE ?=
 OUT ?=
 RUN ?=
 CRD ?=
@@ -49,8 +50,8 @@ SAMPLE := bin/sample-apiserver
 ##@ Use
 
 .PHONY: bench
-bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,auth,peers, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
-	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+bench: build $(if $(findstring peers,$(SUITE)),$(SAMPLE)) ## Compare the implementations: QUICK=1, SUITE=verbs,validation,..., SIZE=50000, CLUSTER=auto|embedded|kind|existing, CRD=schema|policies,webhooks,reservation, OUT=dir
+	@bin/compare bench --cluster '$(CLUSTER)' $(if $(QUICK),--quick) $(if $(SUITE),--suite '$(SUITE)') $(if $(SIZE),--size '$(SIZE)') $(if $(CRD),--crd '$(CRD)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 .PHONY: parity
 parity: build ## Put one table of cases to both, and print where they agree: RUN=id,area, CLUSTER=auto|embedded|kind, OUT=dir
@@ -76,7 +77,7 @@ images: build ## Write the images of the programs to bin/images, as OCI archives
 
 .PHONY: build
 build: $(CONTROL_PLANE) ## Build everything into bin/ (the first time compiles the kube-apiserver: about 5 minutes)
-	@go build -buildvcs=auto -ldflags '-s -w' -o bin/ ./crd/cmd/... ./aggregated/cmd/... ./compare/cmd/...
+	@go build -buildvcs=auto -ldflags '-s -w' -o bin/ ./crd/cmd/... ./aggregated/cmd/... ./compare/cmd/... ./labs/cmd/...
 
 .PHONY: test
 test: build ## Run the tests, those on a real control plane included
@@ -85,6 +86,10 @@ test: build ## Run the tests, those on a real control plane included
 .PHONY: e2e
 e2e: build ## Run the end-to-end tests: CLUSTER=auto|embedded|kind
 	go test -count=1 -v -timeout 30m ./compare/e2e -args -cluster '$(CLUSTER)' $(ARGS)
+
+.PHONY: labs-verify
+labs-verify: build ## Do the labs as a learner would, and make sure that wrong answers are found: RUN="2 11"
+	@bin/lab verify --record labs/.state/verify.json $(RUN)
 
 .PHONY: verify
 verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it

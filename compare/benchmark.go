@@ -48,6 +48,7 @@ type benchFlags struct {
 	budget    time.Duration
 	clients   int
 	rate      float64
+	size      int
 	seed      uint64
 	delay     []string
 	baseline  string
@@ -95,6 +96,7 @@ func benchCommand() *cobra.Command {
 	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, "in place of --precision and --budget: the exact number of rounds of each case")
 	cmd.Flags().IntVar(&flags.clients, "clients", defaultClients, "the clients of the closed loop, which measures throughput and CPU time; 0 leaves it out")
 	cmd.Flags().Float64Var(&flags.rate, "rate", 0, "measure tails too, in an open loop of so many requests a second (of the cases that \"compare list\" marks *)")
+	cmd.Flags().IntVar(&flags.size, "size", 0, fmt.Sprintf("the greatest number of objects of the suite scale (default %d, with --quick %d)", defaultSize, quickSize))
 	cmd.Flags().Uint64Var(&flags.seed, "seed", 0, "the seed of the order in which the implementations take turns (default: a new one)")
 	cmd.Flags().StringSliceVar(&flags.delay, "delay", nil, "add a delay to a link, as in "+relay.Server+"=5ms; the links are "+strings.Join(relay.Names, ", "))
 	cmd.Flags().StringVar(&flags.baseline, "baseline", "", "the directory of an earlier run: say what has changed since")
@@ -163,6 +165,8 @@ func (f *benchFlags) makePlan(changed func(flag string) bool) error {
 		return usagef("--rounds is the exact number of rounds: leave out --precision and --budget, or --rounds")
 	case f.budget < 0 || f.budget == 0 && changed("budget"):
 		return usagef("--budget %s: give a time such as 2m", f.budget)
+	case changed("size") && (f.size < 300 || f.size > objectSteps[len(objectSteps)-1]):
+		return usagef("--size %d: give a number of objects from 300 to %d", f.size, objectSteps[len(objectSteps)-1])
 	case f.clients < 0:
 		return usagef("--clients %d: it cannot be less than none", f.clients)
 	case !(f.rate > 0 && f.rate <= 1e5) && changed("rate"):
@@ -259,7 +263,7 @@ func splitAddress(address string) (string, int, error) {
 // runBench measures on testbeds of its own, writes the results and prints the tables. An
 // interrupted run writes what it has.
 func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout, stderr io.Writer) (err error) {
-	if err := report.Prepare(flags.out); err != nil {
+	if err := report.Prepare(flags.out, report.ResultFile); err != nil {
 		return err
 	}
 	// The harness shares the processors with what it measures: its garbage is collected
@@ -274,6 +278,14 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	}
 	result := &bench.Result{Schema: bench.Schema, Measurements: []bench.Measurement{}, Comparisons: []bench.Comparison{}, Warnings: []string{}}
 	samples, runErr := runSuites(ctx, flags, suites, result, show)
+	var drawings map[string][]byte
+	if runErr == nil && len(flags.suites) == 0 && !flags.quick && flags.cluster.kind == cluster.KindEmbedded {
+		// what was measured does not depend on it
+		var err error
+		if drawings, err = drawWaterfalls(ctx, show); err != nil {
+			warn(result, "there are not all waterfalls: "+err.Error())
+		}
+	}
 	show.Finish()
 	if len(result.Measurements) == 0 {
 		return runErr
@@ -294,7 +306,7 @@ func runBench(ctx context.Context, flags benchFlags, suites []bench.Suite, stdou
 	for _, warning := range result.Warnings {
 		fmt.Fprintln(stderr, "warning:", warning)
 	}
-	if err := keep(flags.out, result, samples, stderr); err != nil {
+	if err := keep(flags.out, result, samples, drawings, stderr); err != nil {
 		return errors.Join(runErr, err)
 	}
 	if runErr != nil {
@@ -374,20 +386,34 @@ func runOthers(ctx context.Context, flags benchFlags, suites []bench.Suite, resu
 	show.Step(bed.Ready.String())
 	describeTestbed(&result.Environment, bed)
 	addWarnings(result, bed)
-	return measure(ctx, bed, flags, suites, result, show)
+	isPrepared := func(suite bench.Suite) bool { return prepared[suite.Name] != nil }
+	var all []bench.Samples
+	if shared := slices.DeleteFunc(slices.Clone(suites), isPrepared); len(shared) > 0 {
+		if all, err = measure(ctx, bed, flags, shared, result, show); err != nil {
+			return all, err
+		}
+	}
+	samples, err := runPrepared(ctx, bed, flags, suites, result, show)
+	return append(all, samples...), err
 }
 
 // keep writes the result into dir or, if that fails because a disk is full or gone, into a
 // temporary directory, so that nothing that was measured is lost.
-func keep(dir string, result *bench.Result, samples []bench.Samples, stderr io.Writer) error {
-	err := report.Write(dir, result, samples)
+func keep(dir string, result *bench.Result, samples []bench.Samples, drawings map[string][]byte, stderr io.Writer) error {
+	write := func(dir string) error {
+		if err := writeDrawings(dir, drawings); err != nil {
+			return err
+		}
+		return report.Write(dir, result, samples)
+	}
+	err := write(dir)
 	if err == nil {
 		fmt.Fprintf(stderr, "results in %s\n", dir)
 		return nil
 	}
 	other, errTemp := os.MkdirTemp("", "portrule-results-")
 	if errTemp == nil {
-		errTemp = report.Write(other, result, samples)
+		errTemp = write(other)
 	}
 	if errTemp != nil {
 		return errors.Join(err, fmt.Errorf("nor can they be kept elsewhere: %w; the tables above are all there is", errTemp))
@@ -508,11 +534,8 @@ func measure(ctx context.Context, bed *testbed.Testbed, flags benchFlags, suites
 			return nil, UsageError{fmt.Errorf("--delay: %w", err)}
 		}
 	}
-	usage := bed.Usage
-	if _, err := usage(ctx); errors.Is(err, errors.ErrUnsupported) {
-		result.Warnings = append(result.Warnings, "CPU time and memory are not measured: "+err.Error())
-		usage = nil
-	} else if err != nil {
+	usage, err := usageOf(ctx, bed, result)
+	if err != nil {
 		return nil, err
 	}
 	const parts = 1000

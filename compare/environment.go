@@ -32,9 +32,14 @@ func describeTestbed(e *bench.Environment, bed *testbed.Testbed) {
 // addWarnings adds those of a testbed that a result does not have yet.
 func addWarnings(result *bench.Result, bed *testbed.Testbed) {
 	for _, warning := range bed.Warnings {
-		if !slices.Contains(result.Warnings, warning) {
-			result.Warnings = append(result.Warnings, warning)
-		}
+		warn(result, warning)
+	}
+}
+
+// warn adds a warning that a result does not have yet.
+func warn(result *bench.Result, warning string) {
+	if !slices.Contains(result.Warnings, warning) {
+		result.Warnings = append(result.Warnings, warning)
 	}
 }
 

@@ -79,7 +79,7 @@ func parityCommand() *cobra.Command {
 // runParity judges both implementations on a testbed of its own. An interrupted run
 // writes what it has.
 func runParity(ctx context.Context, flags parityFlags, cases []contract.Case, stdout, stderr io.Writer) (err error) {
-	if err := report.Prepare(flags.out); err != nil {
+	if err := report.Prepare(flags.out, report.MatrixFile); err != nil {
 		return err
 	}
 	show := progress.New(stderr)
@@ -130,7 +130,7 @@ func runParity(ctx context.Context, flags parityFlags, cases []contract.Case, st
 	if runErr != nil {
 		matrix.Warnings = append(matrix.Warnings, "the run did not finish: "+runErr.Error())
 	}
-	if err := errors.Join(matrix.Write(flags.out), matrix.Table(stdout)); err != nil {
+	if err := errors.Join(matrix.Write(flags.out), report.Refresh(flags.out), matrix.Table(stdout)); err != nil {
 		return errors.Join(runErr, err)
 	}
 	fmt.Fprintf(stderr, "the matrix is in %s\n", flags.out)

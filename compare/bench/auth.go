@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -270,21 +269,9 @@ const shortList = 20
 
 func newShortList(ctx context.Context, s *Session, _ int) (Requests, error) {
 	list := Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
-		elapsed, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
-		if err != nil {
-			return 0, err
-		}
-		if n := countItems(body); n != shortList {
-			return 0, fmt.Errorf("the list has %d items, not %d", n, shortList)
-		}
-		return elapsed, nil
+		return s.countList(ctx, s.request("GET", s.ListNamespace, ""), shortList)
 	}}
-	_, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
-	if err != nil {
-		return list, err
-	}
-	missing := shortList - countItems(body)
-	return list, s.createMany(ctx, s.ListNamespace, max(0, missing), func(i int) string { return fmt.Sprintf("list-%06d", i) })
+	return list, s.fill(ctx, shortList)
 }
 
 // newWatchOpen opens watches that have nothing to say, and ends each at once.
@@ -324,14 +311,7 @@ func newStatusUpdate(ctx context.Context, s *Session, client int) (Requests, err
 
 func newProbe(ctx context.Context, s *Session, client int) (Requests, error) {
 	name := s.named("probe", client)
-	if !s.Target.IsValid() {
-		return Requests{}, errors.New("there is nothing that a probe may dial")
-	}
-	object := encode(map[string]any{
-		"apiVersion": s.Subject.Version.String(), "kind": s.Subject.Kind, "metadata": map[string]any{"name": name},
-		"spec": map[string]any{"service": "nginx", "endpoint": map[string]any{"host": s.Target.Addr().String(), "port": s.Target.Port()}},
-	})
-	if err := s.request("POST", s.Namespace, "").Body(object).Do(ctx).Error(); err != nil {
+	if err := s.createProbed(ctx, name); err != nil {
 		return Requests{}, err
 	}
 	return Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {

@@ -19,8 +19,10 @@
 // latency over a delay that is put on the link.
 //
 // rounds.go, window.go and slope.go take the samples, statistics.go has the
-// arithmetic, result.go is what comes out, diff.go what two results have to say about
-// each other; verbs.go and peers.go are the suites, noise.go looks at the machine.
+// arithmetic, fit.go the curves through what has grown, result.go is what comes out,
+// diff.go what two results have to say about each other, noise.go looks at the machine.
+// The suites are in files of their names: verbs.go, validation.go, subresources.go,
+// openapi.go, scale.go, auth.go, peers.go.
 package bench
 
 import (
@@ -54,7 +56,7 @@ type Suite struct {
 }
 
 // Suites are all that exist.
-var Suites = []Suite{Verbs, Auth, Peers}
+var Suites = []Suite{Verbs, Validation, Subresources, OpenAPI, Scale, Auth, Peers}
 
 // Case is one thing that is measured.
 type Case struct {
@@ -114,6 +116,8 @@ type Plan struct {
 	Clients int
 	// Rate is the requests a second of the open loop; 0 means that there is none.
 	Rate float64
+	// WindowsOnly leaves the rounds out.
+	WindowsOnly bool
 	// Seed is of the order of turns and of the arrivals of the open loop.
 	Seed uint64
 }
@@ -129,6 +133,9 @@ type Options struct {
 	Credential cluster.Credential
 	// Usage returns what the processes have used so far; nil if that cannot be known.
 	Usage func(ctx context.Context) (map[string]process.Usage, error)
+	// Axis and Size say which point of a curve is measured: see [Measurement].
+	Axis Axis
+	Size float64
 	// Progress is told what is being done and what part of the whole is done.
 	Progress func(Progress)
 }
@@ -149,6 +156,9 @@ type Samples struct {
 	Pairs [][2]string
 	// Impl has the latencies by implementation, the i-th of each from the same round.
 	Impl map[string][]time.Duration
+	// Axis and Size say which point of a curve they are: see [Measurement].
+	Axis Axis
+	Size float64
 	// WarmUp is the number of rounds before the latencies were steady.
 	WarmUp int
 	// Windows are the windows by loop and implementation, the i-th of each from the
@@ -185,6 +195,7 @@ func Run(ctx context.Context, o Options) ([]Samples, error) {
 			}
 			samples := Samples{
 				Suite: suite.Name, Case: c, Impls: c.Impls, Pairs: c.Pairs,
+				Axis: o.Axis, Size: o.Size,
 				Impl: map[string][]time.Duration{}, Windows: map[Loop]map[string][]Window{},
 			}
 			err := r.measure(ctx, &samples)
@@ -238,14 +249,19 @@ func (r *run) measure(ctx context.Context, samples *Samples) error {
 	sessions := samples.Case.Of(r.Sessions)
 	loops := r.Loops(samples.Case)
 	part := 1.0
-	if len(loops) > 0 {
+	switch {
+	case r.WindowsOnly:
+		part = 0
+	case len(loops) > 0:
 		part = roundsPart
 	}
-	err := r.rounds(ctx, samples, sessions, time.Duration(float64(r.share())*part), func(done float64) {
-		r.progress(part*done, r.what)
-	})
-	if err != nil || len(loops) == 0 {
-		return err
+	if part > 0 {
+		err := r.rounds(ctx, samples, sessions, time.Duration(float64(r.share())*part), func(done float64) {
+			r.progress(part*done, r.what)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for i, loop := range loops {
 		err := r.windows(ctx, samples, sessions, loop, func(done float64) {

@@ -217,6 +217,7 @@ func (s *summary) measurement(samples Samples, impl, metric, unit string, values
 	cell := s.cell(samples, impl)
 	m, ok := measurement(samples.Suite, samples.Case.Name, metric, unit, cell.Impl, values)
 	m.Path, m.Credential, m.Cache = cell.Path, cell.Credential, cell.Cache
+	m.Axis, m.Size = samples.Axis, samples.Size
 	return m, ok
 }
 
@@ -240,7 +241,7 @@ func (s *summary) compare(samples Samples, metric, load string, values func(impl
 		if c.N == 0 {
 			continue // its measurements have been warned of
 		}
-		c.Load = load
+		c.Load, c.Axis, c.Size = load, samples.Axis, samples.Size
 		if samples.Case.Cells != nil {
 			c.Path, c.Credential, c.Cache = of.Path, of.Credential, of.Cache
 			c.ToPath, c.ToCredential, c.ToCache = to.Path, to.Credential, to.Cache

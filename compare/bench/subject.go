@@ -1,15 +1,19 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"portrule.example/lab/api"
+	v1 "portrule.example/lab/api/v1"
 	v2 "portrule.example/lab/api/v2"
 )
 
@@ -82,6 +87,10 @@ func (s *Subject) object(name string, n int, resourceVersion string) []byte {
 	}
 	endpoint := map[string]any{"host": fmt.Sprintf("%s.example.com", name), "port": 80, "protocol": "tcp"}
 	fields := map[string]any{"service": "nginx", "endpoint": endpoint, "replicas": 1, "timeoutSeconds": s.value(n)}
+	if s.Version.Version == v1.Version && s.Kind == api.Kind {
+		fields = map[string]any{"name": "nginx", "replicas": 1, "timeoutSeconds": s.value(n)}
+		maps.Copy(fields, endpoint)
+	}
 	if s.text() {
 		fields = map[string]any{"service": "nginx", "replicas": "1", "timeoutSeconds": s.value(n), "padding": strings.Repeat("x", s.padding)}
 		for key, value := range endpoint {
@@ -140,7 +149,7 @@ type Session struct {
 	Name string
 	// Namespace is where a case may write what it likes.
 	Namespace string
-	// ListNamespace holds ListSize objects, no more and no less.
+	// ListNamespace holds ListSize objects, no more and no less, or what fill has made.
 	ListNamespace string
 	// Target is what a probe may dial; the zero value means nothing.
 	Target netip.AddrPort
@@ -148,6 +157,12 @@ type Session struct {
 	client *rest.RESTClient
 	// prefix begins the names of the session's objects, where several share a namespace.
 	prefix string
+	// ports is a namespace in which the port of the session's objects is not allowed.
+	ports string
+	// filled is the number of objects that fill has made, filledAt the resourceVersion of the
+	// collection then.
+	filled   int
+	filledAt string
 }
 
 // NewSessions returns a session for each of the implementations. All use one
@@ -261,13 +276,68 @@ func (s *Session) create(ctx context.Context, namespace, name string, n int) ([]
 func (s *Session) createMany(ctx context.Context, namespace string, n int, name func(i int) string) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(8)
-	for i := range n {
+	for i := range max(0, n) {
 		work.Go(func() error {
 			_, err := s.create(ctx, namespace, name(i), i)
 			return err
 		})
 	}
 	return work.Wait()
+}
+
+// fill makes the collection of ListNamespace have n objects; it does not make it smaller.
+func (s *Session) fill(ctx context.Context, n int) error {
+	have, err := s.count(ctx, s.request("GET", s.ListNamespace, ""))
+	if err != nil {
+		return err
+	}
+	// a cluster with a controller manager puts the ConfigMap kube-root-ca.crt into every
+	// namespace: it is one of the items
+	return s.createMany(ctx, s.ListNamespace, n-have, func(i int) string { return fmt.Sprintf("list-%06d", have+i) })
+}
+
+// count sends a request for a list in JSON, and counts its items as they come: a large one
+// would be much to hold.
+func (s *Session) count(ctx context.Context, request *rest.Request) (int, error) {
+	stream, err := request.Stream(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer stream.Close()
+	return countItems(stream)
+}
+
+// countList times a request for a list in JSON that must have n items.
+func (s *Session) countList(ctx context.Context, request *rest.Request, n int) (time.Duration, error) {
+	begin := time.Now()
+	got, err := s.count(ctx, request)
+	taken := time.Since(begin)
+	if err == nil && got != n {
+		err = fmt.Errorf("the list has %d items, not %d", got, n)
+	}
+	return taken, err
+}
+
+// itemField is a field that each item of a list in JSON has once.
+const itemField = `"creationTimestamp":`
+
+// countItems counts the items of a list: decoding would cost more than the request.
+func countItems(list io.Reader) (int, error) {
+	n, kept := 0, 0
+	buffer := make([]byte, 64<<10)
+	for {
+		read, err := list.Read(buffer[kept:])
+		have := buffer[:kept+read]
+		n += bytes.Count(have, []byte(itemField))
+		// the end may be the beginning of another one, but not a whole one
+		kept = copy(buffer, have[max(0, len(have)-len(itemField)+1):])
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, fmt.Errorf("read a list: %w", err)
+		}
+	}
 }
 
 // resourceVersion reads an object's resourceVersion from its JSON.

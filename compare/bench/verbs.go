@@ -2,17 +2,21 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"portrule.example/lab/api"
+	v2 "portrule.example/lab/api/v2"
 )
 
 // ListSize is the number of objects that the case list reads.
@@ -35,6 +39,7 @@ var Verbs = Suite{
 		{Name: "get", About: "GET of the same object each time", Cache: "warm", Loaded: true, New: newGet},
 		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Loaded: true, New: newGetNew},
 		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects", ListSize), Cache: "warm", Loaded: true, New: newList},
+		{Name: "list-busy", About: "the same right after something else was written: a consistent list waits until the watch cache knows that it has missed nothing", Cache: "warm", New: newListBusy},
 		{Name: "update", About: "PUT of the whole object with one number changed", Cache: "warm", Loaded: true, New: newUpdate},
 		{Name: "json-patch", About: "PATCH that replaces one number, as JSON Patch", Cache: "warm", New: newPatch(types.JSONPatchType)},
 		{Name: "merge-patch", About: "PATCH that replaces one number, as JSON Merge Patch", Cache: "warm", New: newPatch(types.MergePatchType)},
@@ -52,13 +57,20 @@ func timed(ctx context.Context, request *rest.Request) (time.Duration, []byte, e
 	return time.Since(start), body, err
 }
 
-func newCreate(_ context.Context, s *Session, client int) (Requests, error) {
-	name := s.numbered("create", client)
-	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
-		request := s.request("POST", s.Namespace, "").Body(s.Subject.object(name(i), i, ""))
-		elapsed, _, err := timed(ctx, request)
-		return elapsed, err
-	}}, nil
+func newCreate(ctx context.Context, s *Session, client int) (Requests, error) {
+	return newCreateOf("create")(ctx, s, client)
+}
+
+// newCreateOf creates objects whose names begin with what.
+func newCreateOf(what string) func(context.Context, *Session, int) (Requests, error) {
+	return func(_ context.Context, s *Session, client int) (Requests, error) {
+		name := s.numbered(what, client)
+		return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
+			request := s.request("POST", s.Namespace, "").Body(s.Subject.object(name(i), i, ""))
+			elapsed, _, err := timed(ctx, request)
+			return elapsed, err
+		}}, nil
+	}
 }
 
 func newGet(ctx context.Context, s *Session, client int) (Requests, error) {
@@ -90,30 +102,43 @@ func newGetNew(_ context.Context, s *Session, client int) (Requests, error) {
 
 func newList(ctx context.Context, s *Session, client int) (Requests, error) {
 	list := Requests{Send: func(ctx context.Context, _ int) (time.Duration, error) {
-		elapsed, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
-		if err != nil {
-			return 0, err
-		}
-		if n := countItems(body); n != ListSize {
-			return 0, fmt.Errorf("the list has %d items, not %d", n, ListSize)
-		}
-		return elapsed, nil
+		return s.countList(ctx, s.request("GET", s.ListNamespace, ""), ListSize)
 	}}
 	if client > 0 {
 		return list, nil // the first has filled the namespace
 	}
-	// a cluster with a controller manager puts the ConfigMap kube-root-ca.crt into every
-	// namespace: it is one of the items
-	_, body, err := timed(ctx, s.request("GET", s.ListNamespace, ""))
+	return list, s.fill(ctx, ListSize)
+}
+
+// newListBusy lists after a write of another kind, which moves etcd's revision on and is no
+// event in the watch cache of the listed one.
+func newListBusy(ctx context.Context, s *Session, client int) (Requests, error) {
+	list, err := newList(ctx, s, client)
 	if err != nil {
 		return list, err
 	}
-	return list, s.createMany(ctx, s.ListNamespace, ListSize-countItems(body), func(i int) string { return fmt.Sprintf("list-%06d", i) })
+	other := func(verb string, path ...string) *rest.Request {
+		prefix := []string{"/api/v1/namespaces", s.Namespace, "configmaps"}
+		if s.Subject.Impl == Native {
+			prefix = []string{"/apis", api.CRDGroup, v2.Version, "namespaces", s.Namespace, api.Resource}
+		}
+		return s.client.Verb(verb).AbsPath(append(prefix, path...)...).MaxRetries(0)
+	}
+	name := fmt.Sprintf("busy-%s-%02d", strings.ReplaceAll(s.Subject.Impl, "+", "-"), client)
+	written := &Subject{Version: schema.GroupVersion{Version: "v1"}, Kind: "ConfigMap", field: "data", Impl: Native}
+	if s.Subject.Impl == Native {
+		written = portRule(CRD, api.CRDGroup)
+	}
+	send := list.Send
+	list.Send = func(ctx context.Context, i int) (time.Duration, error) {
+		write := other("PATCH", name).SetHeader("Content-Type", string(types.MergePatchType)).Body(written.mergePatch(i))
+		if err := write.Do(ctx).Error(); err != nil {
+			return 0, err
+		}
+		return send(ctx, i)
+	}
+	return list, other("POST").Body(written.object(name, 0, "")).Do(ctx).Error()
 }
-
-// countItems counts the items of a list in JSON by the field that each has once:
-// decoding would cost more than the request.
-func countItems(body []byte) int { return bytes.Count(body, []byte(`"creationTimestamp":`)) }
 
 func newUpdate(ctx context.Context, s *Session, client int) (Requests, error) {
 	name := s.named("update", client)

@@ -16,6 +16,7 @@ func authTables(result *bench.Result) []table {
 	var all []table
 	for _, t := range []table{authCells(result), authRemedies(result), authRouting(result), authHerds(result), authGrowth(result)} {
 		if len(t.rows) > 0 {
+			t.suite = bench.Auth.Name
 			all = append(all, t)
 		}
 	}
@@ -64,8 +65,12 @@ func authCells(result *bench.Result) table {
 		v := values[c]
 		trips := func(link string) string {
 			if m, ok := v.links[link]; ok {
-				// an x - 0 rounds to -0, which is 0
-				return fmt.Sprintf("%.0f (%.2f ±%.2f)", math.Round(m.Median)+0, m.Median, *m.StdErr)
+				stderr := ""
+				if m.StdErr != nil {
+					stderr = fmt.Sprintf(" ±%.2f", *m.StdErr)
+				}
+				// + 0 makes the 0 of what rounds to -0
+				return fmt.Sprintf("%.0f (%.2f%s)", math.Round(m.Median)+0, math.Round(100*m.Median)/100+0, stderr)
 			}
 			return "-"
 		}

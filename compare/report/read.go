@@ -26,13 +26,13 @@ var resultSchema []byte
 // Read reads the result of a run from its directory. A file that cannot be trusted is
 // refused, and the error says what is wrong with it and what to do.
 func Read(dir string) (*bench.Result, error) {
-	path := filepath.Join(dir, resultFile)
+	path := filepath.Join(dir, ResultFile)
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("there is no %s in %s: name the directory of a run, as \"make bench OUT=dir\" leaves it", resultFile, dir)
+		return nil, fmt.Errorf("there is no %s in %s: name the directory of a run, as \"make bench OUT=dir\" leaves it", ResultFile, dir)
 	case err != nil:
-		return nil, fmt.Errorf("read the result of a run: %w; name a directory whose %s you may read", err, resultFile)
+		return nil, fmt.Errorf("read the result of a run: %w; name a directory whose %s you may read", err, ResultFile)
 	}
 	result, err := decode(data)
 	if err != nil {
@@ -43,7 +43,7 @@ func Read(dir string) (*bench.Result, error) {
 
 // The errors of a file that is no result of any program, and of one that was.
 var (
-	errForeign = fmt.Errorf("it is not a result of this program: name the directory of a run, whose %s has the schema %q", resultFile, bench.Schema)
+	errForeign = fmt.Errorf("it is not a result of this program: name the directory of a run, whose %s has the schema %q", ResultFile, bench.Schema)
 	errChanged = errors.New("it was changed after it was written: restore it, or run it again")
 )
 
@@ -145,21 +145,6 @@ func digestOfJSON(data []byte) (string, error) {
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
-// Render writes the report of a run, which is in its directory, anew.
-func Render(dir string) (string, error) {
-	result, err := Read(dir)
-	if err != nil {
-		return "", err
-	}
-	var text bytes.Buffer
-	markdown(&text, result)
-	path := filepath.Join(dir, reportFile)
-	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
-		return "", fmt.Errorf("write the report: %w", err)
-	}
-	return path, nil
-}
-
 // Changes writes what has changed between two runs for a terminal: a row for each value
 // that has, and how many have moved with the floor. It sorts changes.
 func Changes(w io.Writer, changes []bench.Change) error {
@@ -206,6 +191,3 @@ func Changes(w io.Writer, changes []bench.Change) error {
 	_, err := fmt.Fprintln(w, text)
 	return err
 }
-
-// times prints a ratio.
-func times(i bench.Interval) string { return fmt.Sprintf("%.2fx [%.2f, %.2f]", i.Value, i.Low, i.High) }

@@ -26,7 +26,7 @@ func TestRead(t *testing.T) {
 
 // What a program that came later has added under the same schema changes nothing.
 func TestReadFieldsOfLater(t *testing.T) {
-	later := edit(t, read(t, filepath.Join("testdata", resultFile)), func(result map[string]any) {
+	later := edit(t, read(t, filepath.Join("testdata", ResultFile)), func(result map[string]any) {
 		result["weather"] = "rain"
 		delete(result, "digest")
 		encoded, err := json.Marshal(result)
@@ -70,7 +70,7 @@ func bad(t testing.TB) map[string]struct {
 	data []byte
 	want string
 } {
-	good, err := os.ReadFile(filepath.Join("testdata", resultFile))
+	good, err := os.ReadFile(filepath.Join("testdata", ResultFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestReadRefuses(t *testing.T) {
 	for name, c := range bad(t) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path := filepath.Join(dir, resultFile)
+			path := filepath.Join(dir, ResultFile)
 			if err := os.WriteFile(path, c.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -148,37 +148,41 @@ func TestReadRefusesDirectories(t *testing.T) {
 	absent := filepath.Join(dir, "absent")
 	refused(t, absent, "there is no result.json in "+absent+": name the directory of a run")
 	refused(t, dir, "there is no result.json in "+dir+": name the directory of a run")
-	file := filepath.Join("testdata", resultFile)
+	file := filepath.Join("testdata", ResultFile)
 	refused(t, file, "there is no result.json in "+file+": name the directory of a run")
-	if err := os.Mkdir(filepath.Join(dir, resultFile), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, ResultFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, dir, "read the result of a run: ")
 }
 
-// A report can be made anew from the result alone.
+// The reports can be made anew from the result alone.
 func TestRender(t *testing.T) {
 	dir, _, _ := written(t)
-	path := filepath.Join(dir, reportFile)
-	want := read(t, path)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+	text, page := filepath.Join(dir, reportFile), filepath.Join(dir, pageFile)
+	want := map[string][]byte{text: read(t, text), page: read(t, page)}
+	for path := range want {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := Render(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != path {
-		t.Errorf("the report is in %s, want %s", got, path)
+	if got != text+"\n"+page {
+		t.Errorf("the reports are in %s, want %s and %s", got, text, page)
 	}
-	if !bytes.Equal(read(t, path), want) {
-		t.Errorf("the report is another:\n%s", read(t, path))
+	for path, want := range want {
+		if !bytes.Equal(read(t, path), want) {
+			t.Errorf("%s is another", path)
+		}
 	}
 }
 
 // Whatever a file holds, reading it ends, with a result that can be shown or an error.
 func FuzzRead(f *testing.F) {
-	good, err := os.ReadFile(filepath.Join("testdata", resultFile))
+	good, err := os.ReadFile(filepath.Join("testdata", ResultFile))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -198,7 +202,11 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		markdown(&out, result)
+		document := compose(result, extras{})
+		document.markdown(&out)
+		if err := document.html(&out); err != nil {
+			t.Error(err)
+		}
 		if err := Table(&out, result); err != nil {
 			t.Error(err)
 		}

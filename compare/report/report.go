@@ -1,7 +1,12 @@
 // Package report writes what a run leaves behind: result.json for programs,
-// bench.txt for benchstat, report.md for people, env.json for whoever wants to
-// repeat it, samples.csv.gz and windows.jsonl.gz for whoever wants to judge for
-// themselves. [Read] reads a run back.
+// bench.txt for benchstat, report.html and report.md for people, env.json for whoever
+// wants to repeat it, samples.csv.gz and windows.jsonl.gz for whoever wants to judge for
+// themselves. [Read] reads a run back, [Render] writes its reports anew.
+//
+// document.go puts a report together, summary.go its sentences; markdown.go and page.go
+// write it. table.go, auth.go, curves.go, observations.go, details.go and parity.go are its
+// tables; percentiles.go, differences.go, growthplot.go and costplot.go its drawings, which
+// lineplot.go, scale.go and svg.go have the means for.
 package report
 
 import (
@@ -18,22 +23,24 @@ import (
 	"golang.org/x/perf/benchfmt"
 
 	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/contract"
 )
 
-// resultFile is the file whose presence says that a directory holds a run; matrixFile
-// says so of a run of the contract.
-const resultFile, matrixFile = "result.json", "parity.json"
+// The files of a run: ResultFile says that a directory holds one, MatrixFile that it holds
+// one of the contract. Both may be in one directory.
+const (
+	ResultFile = "result.json"
+	MatrixFile = contract.MatrixFile
+)
 
-// reportFile is the report that people read.
-const reportFile = "report.md"
+// The reports, for terminals and pull requests, and for browsers.
+const reportFile, pageFile = "report.md", "report.html"
 
 // Prepare makes the directory of a run, so that a run which could not be written
-// does not begin. It refuses a directory that holds one already.
-func Prepare(dir string) error {
-	for _, file := range []string{resultFile, matrixFile} {
-		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
-			return fmt.Errorf("%s holds the result of another run: name another directory, or remove it", dir)
-		}
+// does not begin. It refuses a directory that holds the file of such a run already.
+func Prepare(dir, file string) error {
+	if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+		return fmt.Errorf("%s holds the %s of another run: name another directory, or remove it", dir, file)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the directory of the results: %w; name one that you may write to", err)
@@ -51,20 +58,24 @@ func Write(dir string, result *bench.Result, samples []bench.Samples) error {
 	result.Measurements = append([]bench.Measurement{}, result.Measurements...)
 	result.Comparisons = append([]bench.Comparison{}, result.Comparisons...)
 	result.Warnings = append([]string{}, result.Warnings...)
-	var lines, text, latencies, windows bytes.Buffer
+	var lines, text, page, latencies, windows bytes.Buffer
 	if err := benchmarkFormat(&lines, result, samples); err != nil {
 		return err
 	}
 	if err := errors.Join(writeSamples(&latencies, samples), writeWindows(&windows, samples)); err != nil {
 		return err
 	}
-	markdown(&text, result)
 	result.Digest = ""
 	digest, err := digestOf(result)
 	if err != nil {
 		return err
 	}
 	result.Digest = digest
+	document := compose(result, readExtras(dir))
+	document.markdown(&text)
+	if err := document.html(&page); err != nil {
+		return fmt.Errorf("make the report: %w", err)
+	}
 	encoded, err := encode(result)
 	if err != nil {
 		return err
@@ -83,7 +94,8 @@ func Write(dir string, result *bench.Result, samples []bench.Samples) error {
 		{"samples.csv.gz", latencies.Bytes()},
 		{"windows.jsonl.gz", windows.Bytes()},
 		{reportFile, text.Bytes()},
-		{resultFile, encoded},
+		{pageFile, page.Bytes()},
+		{ResultFile, encoded},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file.name), file.data, 0o644); err != nil {
 			return fmt.Errorf("write the results: %w", err)

@@ -116,7 +116,7 @@ func run(variants map[string]string) (*bench.Result, []bench.Samples) {
 func written(t *testing.T) (string, *bench.Result, []bench.Samples) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "new", "directory")
-	if err := Prepare(dir); err != nil {
+	if err := Prepare(dir, ResultFile); err != nil {
 		t.Fatal(err)
 	}
 	result, samples := run(nil)
@@ -131,7 +131,7 @@ func TestWrite(t *testing.T) {
 	for _, name := range []string{"report.md", "result.json", "env.json", "bench.txt"} {
 		golden(t, name, read(t, filepath.Join(dir, name)))
 	}
-	if err := Prepare(dir); err == nil || !strings.Contains(err.Error(), "another run") {
+	if err := Prepare(dir, ResultFile); err == nil || !strings.Contains(err.Error(), "another run") {
 		t.Errorf("preparing a directory with a result: got %v, want it to be refused", err)
 	}
 }
@@ -239,7 +239,7 @@ func TestPrepareRefusesWhatItCannotWrite(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Prepare(filepath.Join(file, "dir")); err == nil || !strings.Contains(err.Error(), "that you may write to") {
+	if err := Prepare(filepath.Join(file, "dir"), ResultFile); err == nil || !strings.Contains(err.Error(), "that you may write to") {
 		t.Errorf("got %v, want an error that says what to do", err)
 	}
 }

@@ -11,9 +11,11 @@ import (
 	"portrule.example/lab/compare/bench"
 )
 
-// Table writes the result for a terminal, a table for each metric of each suite.
+// Table writes the result for a terminal: a table for each metric of each suite, the
+// curves, and what was not run.
 func Table(w io.Writer, result *bench.Result) error {
-	for i, t := range append(authTables(result), tables(result)...) {
+	all := slices.Concat(authTables(result), tables(result), growthTables(result), fitTables(result), []table{notRunTable(result)})
+	for i, t := range slices.DeleteFunc(all, func(t table) bool { return len(t.rows) == 0 }) {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
@@ -33,22 +35,10 @@ func writeTabs(w io.Writer, rows [][]string) error {
 	return tabs.Flush()
 }
 
-// writeMarkdown writes rows as a table of Markdown.
-func writeMarkdown(w io.Writer, header []string, rows [][]string) {
-	for i, row := range append([][]string{header}, rows...) {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = strings.NewReplacer("|", `\|`, "\n", " ").Replace(cell)
-		}
-		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
-		if i == 0 {
-			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
-		}
-	}
-}
-
-// table compares the implementations by one metric.
+// table is a table of the report.
 type table struct {
+	// suite is the one that it belongs to, empty if it is of several.
+	suite string
 	title string
 	// about says how to read it, in the report.
 	about  string
@@ -64,13 +54,19 @@ var since = map[string]string{"sent": "sent", "intended": "due"}
 
 func groupOf(m bench.Measurement) group { return group{m.Suite, m.Metric, m.Load, m.Clock} }
 
+// metrics are what they are called in a title.
+var metrics = map[string]string{
+	"throughput": "requests a second", "cpu": "CPU time of a thousand requests, all processes but the client", "memory": "resident memory",
+	"webhook-calls": "calls of webhooks for each request", "conversions": "conversions for each request", "document-size": "size of a document",
+}
+
 func (g group) title() string {
-	what := cmp.Or(map[string]string{
-		"throughput": "requests a second", "cpu": "CPU time of a thousand requests, all processes but the client", "memory": "resident memory",
-	}[g.metric], g.metric)
+	what := cmp.Or(metrics[g.metric], g.metric)
 	switch {
 	case g.metric == "latency" && g.load == "" && g.suite == bench.Verbs.Name:
 		what = "latency of one request at a time"
+	case g.metric == "cpu" && g.load == "":
+		what = "CPU time, all processes but the client"
 	case g.load != "":
 		what += " (" + g.load + ")"
 	}
@@ -80,59 +76,105 @@ func (g group) title() string {
 	return g.suite + ": " + what
 }
 
-// tables are those of each suite and metric: a row for each case, with what was measured of
-// each implementation, and what the first comparison of the suite comes to. What single
-// processes used is not among them.
-func tables(result *bench.Result) []table {
-	var groups []group
-	cases, impls := map[group][]string{}, map[group][]string{}
-	type place struct {
-		group
-		name, impl string
+// place is where a measurement is in a table.
+type place struct {
+	group
+	name, impl string
+}
+
+// matrix is what the tables are made of.
+type matrix struct {
+	groups []group
+	// cases and impls are the rows and the columns of each group.
+	cases, impls map[group][]string
+	measured     map[place]bench.Measurement
+	// pairs are those that are compared in each group, the headline of its suite first.
+	pairs    map[group][][2]string
+	compared map[group]map[string]map[[2]string]bench.Comparison
+}
+
+// matrixOf puts each measurement and comparison in its place, but for those that are shown
+// elsewhere: the suite auth, what single processes used, and the points of curves.
+func matrixOf(result *bench.Result) *matrix {
+	x := &matrix{
+		cases: map[group][]string{}, impls: map[group][]string{}, measured: map[place]bench.Measurement{},
+		pairs: map[group][][2]string{}, compared: map[group]map[string]map[[2]string]bench.Comparison{},
 	}
-	measured := map[place]bench.Measurement{}
 	for _, m := range result.Measurements {
 		g := groupOf(m)
 		switch {
-		case m.Suite == bench.Auth.Name, m.Process != "" && m.Process != bench.AllProcesses, m.Metric == "memory" && m.Load != "":
+		case m.Suite == bench.Auth.Name, m.Axis != "", m.Process != "" && m.Process != bench.AllProcesses, m.Metric == "memory" && m.Load != "":
 			continue
 		case m.Metric == "throughput" && strings.HasPrefix(m.Load, "open"):
 			continue // the schedule sets it, not the implementation
 		}
-		groups = appendNew(groups, g)
-		cases[g] = appendNew(cases[g], m.Case)
-		impls[g] = appendNew(impls[g], m.Impl)
-		measured[place{g, m.Case, m.Impl}] = m
+		x.groups = appendNew(x.groups, g)
+		x.cases[g] = appendNew(x.cases[g], m.Case)
+		x.impls[g] = appendNew(x.impls[g], m.Impl)
+		x.measured[place{g, m.Case, m.Impl}] = m
 	}
 	// those of one request at a time come first
-	slices.SortStableFunc(groups, func(a, b group) int { return slices.Index(order, a.metric) - slices.Index(order, b.metric) })
-	headline, compared := map[string]bench.Comparison{}, map[place]bench.Comparison{}
+	slices.SortStableFunc(x.groups, func(a, b group) int { return rank(a.metric) - rank(b.metric) })
+	headline := headlines(result)
 	for _, c := range result.Comparisons {
-		if _, ok := headline[c.Suite]; !ok {
-			headline[c.Suite] = c
+		g := group{c.Suite, c.Metric, c.Load, ""}
+		if c.Axis != "" || x.cases[g] == nil {
+			continue
 		}
-		if first := headline[c.Suite]; c.Impl == first.Impl && c.To == first.To {
-			compared[place{group{c.Suite, c.Metric, c.Load, ""}, c.Case, ""}] = c
+		if x.compared[g] == nil {
+			x.compared[g] = map[string]map[[2]string]bench.Comparison{}
+		}
+		if x.compared[g][c.Case] == nil {
+			x.compared[g][c.Case] = map[[2]string]bench.Comparison{}
+		}
+		pair := [2]string{c.Impl, c.To}
+		x.compared[g][c.Case][pair] = c
+		x.pairs[g] = appendNew(x.pairs[g], pair)
+	}
+	for g, pairs := range x.pairs {
+		if at := slices.Index(pairs, headline[g.suite]); at > 0 {
+			x.pairs[g] = slices.Insert(slices.Delete(pairs, at, at+1), 0, headline[g.suite])
 		}
 	}
-	var all []table
-	for _, g := range groups {
-		t := table{title: g.title(), header: append([]string{"case"}, impls[g]...)}
-		first, comparing := headline[g.suite]
-		comparing = comparing && slices.ContainsFunc(cases[g], func(name string) bool {
-			_, ok := compared[place{g, name, ""}]
-			return ok
-		})
-		if comparing {
-			t.header = append(t.header, first.Impl+" / "+first.To, "n", "verdict")
+	return x
+}
+
+// headlines are the pairs that the tables of each suite show: the first that it compares.
+func headlines(result *bench.Result) map[string][2]string {
+	first := map[string][2]string{}
+	for _, c := range result.Comparisons {
+		if _, ok := first[c.Suite]; !ok && c.Axis == "" {
+			first[c.Suite] = [2]string{c.Impl, c.To}
 		}
-		for _, name := range cases[g] {
+	}
+	return first
+}
+
+// tables are those of each suite and metric: a row for each case, with what was measured of
+// each implementation, and what the first pair comes to.
+func tables(result *bench.Result) []table {
+	x := matrixOf(result)
+	var all []table
+	for _, g := range x.groups {
+		t := table{suite: g.suite, title: g.title(), header: append([]string{"case"}, x.impls[g]...)}
+		comparing := len(x.pairs[g]) > 0
+		var first [2]string
+		if comparing {
+			first = x.pairs[g][0]
+			t.header = append(t.header, first[0]+" / "+first[1], "n", "verdict")
+		}
+		for _, name := range x.cases[g] {
 			row := []string{g.suite + "/" + name}
-			for _, impl := range impls[g] {
-				row = append(row, cell(measured[place{g, name, impl}]))
+			for _, impl := range x.impls[g] {
+				m, ok := x.measured[place{g, name, impl}]
+				if !ok && notRun(result, g.suite, name, impl) {
+					row = append(row, "not run")
+					continue
+				}
+				row = append(row, cell(m))
 			}
-			if c, ok := compared[place{g, name, ""}]; ok {
-				row = append(row, times(bench.Interval{Value: c.Ratio, Low: c.Low, High: c.High}), fmt.Sprint(c.N), string(c.Verdict))
+			if c, ok := x.compared[g][name][first]; ok {
+				row = append(row, times(ratioOf(c)), fmt.Sprint(c.N), string(c.Verdict))
 			} else if comparing {
 				row = append(row, "-", "-", "-")
 			}
@@ -143,42 +185,51 @@ func tables(result *bench.Result) []table {
 	return all
 }
 
+// furtherPairs are the comparisons of the other pairs: a row for each case, a column for
+// each pair.
+func furtherPairs(result *bench.Result) []table {
+	x := matrixOf(result)
+	var all []table
+	for _, g := range x.groups {
+		if len(x.pairs[g]) < 2 {
+			continue
+		}
+		t := table{suite: g.suite, title: g.title() + ", further ratios", header: []string{"case"}}
+		for _, pair := range x.pairs[g][1:] {
+			t.header = append(t.header, pair[0]+" / "+pair[1])
+		}
+		for _, name := range x.cases[g] {
+			row, found := []string{g.suite + "/" + name}, false
+			for _, pair := range x.pairs[g][1:] {
+				text := "-"
+				if c, ok := x.compared[g][name][pair]; ok {
+					text, found = times(ratioOf(c))+", "+string(c.Verdict), true
+				}
+				row = append(row, text)
+			}
+			if found {
+				t.rows = append(t.rows, row)
+			}
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
 // order is that of the tables by metric.
-var order = []string{"round-trips", "latency", "throughput", "cpu", "memory"}
+var order = []string{"round-trips", "latency", "throughput", "cpu", "memory", "document-size", "webhook-calls", "conversions"}
+
+// rank is where a metric is in that order.
+func rank(metric string) int {
+	if at := slices.Index(order, metric); at >= 0 {
+		return at
+	}
+	return len(order)
+}
 
 func appendNew[T comparable](values []T, value T) []T {
 	if slices.Contains(values, value) {
 		return values
 	}
 	return append(values, value)
-}
-
-// cell prints a median and how far its interval reaches from it.
-func cell(m bench.Measurement) string {
-	if m.N == 0 {
-		return "-"
-	}
-	text := value(m.Median, m.Unit)
-	if m.Median > 0 {
-		text += fmt.Sprintf(" ±%2.0f%%", 100*max(m.High-m.Median, m.Median-m.Low)/m.Median)
-	}
-	return text
-}
-
-// value prints a value in a unit that people read.
-func value(v float64, unit string) string {
-	switch unit {
-	case "ns":
-		return fmt.Sprintf("%.2f ms", v/1e6)
-	case "B":
-		return fmt.Sprintf("%.1f MiB", v/(1<<20))
-	case "ms/1000":
-		if v < 10 {
-			return fmt.Sprintf("%.1f ms", v)
-		}
-		return fmt.Sprintf("%.0f ms", v)
-	case "1/s":
-		return fmt.Sprintf("%.0f/s", v)
-	}
-	return fmt.Sprintf("%.2f", v)
 }

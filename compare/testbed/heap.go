@@ -14,25 +14,22 @@ import (
 // ServerProcess is the name of the aggregated server among the processes.
 const ServerProcess = processServer
 
-// Heaps returns the live memory in bytes, after garbage collections that this starts, of
-// the kube-apiserver and, if it runs on this host, of the aggregated server.
-func (t *Testbed) Heaps(ctx context.Context) (map[string]float64, error) {
-	configs := map[string]*rest.Config{"kube-apiserver": t.Admin}
-	if t.server != nil {
-		configs[processServer] = t.server.Config(t.Admin)
-	}
-	heaps := map[string]float64{}
-	for name, config := range configs {
-		// what a pool holds goes in the second collection
-		for range 2 {
-			live, err := heap(ctx, config)
-			if err != nil {
-				return nil, fmt.Errorf("read the heap of %s: %w", name, err)
-			}
-			heaps[name] = live
+// Heap returns the live memory in bytes, after a garbage collection that this starts, of the
+// kube-apiserver or of the aggregated server, by the names of their processes. It is an
+// [errors.ErrUnsupported] if the server is not on this host.
+func (t *Testbed) Heap(ctx context.Context, process string) (float64, error) {
+	config := t.Admin
+	if process == processServer {
+		if t.server == nil {
+			return 0, fmt.Errorf("%s is not on this host: %w", process, errors.ErrUnsupported)
 		}
+		config = t.server.Config(t.Admin)
 	}
-	return heaps, nil
+	live, err := heap(ctx, config)
+	if err != nil {
+		return 0, fmt.Errorf("read the heap of %s: %w", process, err)
+	}
+	return live, nil
 }
 
 // heap reads it from net/http/pprof, which every API server has by default. The text ends
