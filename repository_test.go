@@ -142,6 +142,9 @@ func TestDocumentationLinks(t *testing.T) {
 		t.Fatal("there is no documentation")
 	}
 	for _, file := range files {
+		if strings.Contains(file, "/testdata/") {
+			continue // what a run leaves, beside files that it leaves too
+		}
 		for _, link := range links(t, file) {
 			if strings.Contains(link, "://") || strings.HasPrefix(link, "mailto:") {
 				continue

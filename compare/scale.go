@@ -28,7 +28,8 @@ var (
 // How long the suite scale measures at each size, and with each number of clients and
 // watchers.
 const (
-	sizeTime, quickSizeTime         = 22 * time.Second, 2 * time.Second
+	sizeTime                        = 22 * time.Second
+	quickSizeRounds                 = 9
 	watchersTime, quickWatchersTime = 5 * time.Second, time.Second
 	scaleWindows, quickScaleWindows = 8, 6
 	scaleWindow, quickScaleWindow   = 400 * time.Millisecond, 100 * time.Millisecond
@@ -97,9 +98,11 @@ func runScale(ctx context.Context, r *suiteRun) (err error) {
 // stay measured.
 func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 	sizes := r.flags.sizes()
-	o.Plan = r.plan(sizeTime, quickSizeTime)
+	o.Plan = r.plan(sizeTime, sizeTime)
 	heaps := newHeaps(r)
 	if r.flags.quick {
+		// enough for intervals, if not for many verdicts
+		o.Plan.Rounds, o.Plan.Precision, o.Plan.Budget = quickSizeRounds, 0, 0
 		r.notRun("heap", "", "it takes garbage collections of the kube-apiserver: leave out --quick")
 		heaps = nil
 	}

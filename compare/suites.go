@@ -138,6 +138,7 @@ func runPrepared(ctx context.Context, bed *testbed.Testbed, flags benchFlags, su
 		if err != nil {
 			return all, err
 		}
+		show.Finish() // what is left is reckoned anew for each suite
 		r := &suiteRun{bed: bed, flags: flags, suite: suite, result: result, show: show, usage: usage}
 		err = run(ctx, r)
 		r.summarize()

@@ -21,7 +21,7 @@ const (
 )
 
 // The sizes of the lists that are converted.
-var conversionSizes, quickConversionSizes = []int{100, 500, 2000, 5000}, []int{50, 250}
+var conversionSizes, quickConversionSizes = []int{100, 500, 2000, 5000}, []int{50}
 
 // countedRequests is the number of requests whose calls of webhooks are counted.
 const countedRequests = 10

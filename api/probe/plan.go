@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/utils/ptr"
 )
 
 // What one user may ask of the server, and all of them at once.
@@ -48,10 +47,18 @@ type Plan struct {
 // of up to 3 s, and 1 s between attempts where there are more.
 func NewPlan(count, intervalSeconds, timeoutSeconds *int64) Plan {
 	return Plan{
-		Count:           ptr.Deref(count, defaultCount),
-		IntervalSeconds: ptr.Deref(intervalSeconds, defaultIntervalSeconds),
-		TimeoutSeconds:  ptr.Deref(timeoutSeconds, defaultTimeoutSeconds),
+		Count:           or(count, defaultCount),
+		IntervalSeconds: or(intervalSeconds, defaultIntervalSeconds),
+		TimeoutSeconds:  or(timeoutSeconds, defaultTimeoutSeconds),
 	}
+}
+
+// or is what value points to, and otherwise if it is nil.
+func or(value *int64, otherwise int64) int64 {
+	if value == nil {
+		return otherwise
+	}
+	return *value
 }
 
 // Validate says what is wrong with a plan, by the names of the query parameters.

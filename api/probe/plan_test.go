@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"k8s.io/utils/ptr"
 )
 
 func TestNewPlan(t *testing.T) {
@@ -15,7 +13,8 @@ func TestNewPlan(t *testing.T) {
 		t.Errorf("by default: got %+v, want %+v", got, want)
 	}
 	// 0 is something that was said.
-	if got, want := NewPlan(ptr.To[int64](0), ptr.To[int64](0), ptr.To[int64](0)), (Plan{}); got != want {
+	zero := int64(0)
+	if got, want := NewPlan(&zero, &zero, &zero), (Plan{}); got != want {
 		t.Errorf("of zeros: got %+v, want %+v", got, want)
 	}
 	if errs := NewPlan(nil, nil, nil).Validate(); len(errs) > 0 {

@@ -66,6 +66,8 @@ type Case struct {
 	// Cache is the state of the aggregated server's authorization cache that the
 	// case arranges for: warm, cold, or empty if the case does not say.
 	Cache string
+	// Slow is whether a quick run leaves the case out.
+	Slow bool
 	// Loaded is whether the case is measured in windows too.
 	Loaded bool
 	// Impls and Pairs replace those of the suite, unless they are nil. Cells say what the

@@ -39,7 +39,7 @@ var Verbs = Suite{
 		{Name: "get", About: "GET of the same object each time", Cache: "warm", Loaded: true, New: newGet},
 		{Name: "get-new", About: "GET of another existing object each time, each read once", Cache: "cold", Loaded: true, New: newGetNew},
 		{Name: "list", About: fmt.Sprintf("GET of a collection of %d objects", ListSize), Cache: "warm", Loaded: true, New: newList},
-		{Name: "list-busy", About: "the same right after something else was written: a consistent list waits until the watch cache knows that it has missed nothing", Cache: "warm", New: newListBusy},
+		{Name: "list-busy", About: "the same right after something else was written: a consistent list waits until the watch cache knows that it has missed nothing", Cache: "warm", Slow: true, New: newListBusy},
 		{Name: "update", About: "PUT of the whole object with one number changed", Cache: "warm", Loaded: true, New: newUpdate},
 		{Name: "json-patch", About: "PATCH that replaces one number, as JSON Patch", Cache: "warm", New: newPatch(types.JSONPatchType)},
 		{Name: "merge-patch", About: "PATCH that replaces one number, as JSON Merge Patch", Cache: "warm", New: newPatch(types.MergePatchType)},

@@ -222,9 +222,9 @@ func (s summary) reviews() string {
 		return ""
 	}
 	text := fmt.Sprintf("On its way to the aggregated server a read crosses from the kube-apiserver to the server %s (%.2f [%.2f, %.2f] by the slope of its latency)",
-		often(trips.Median), trips.Median, trips.Low, trips.High)
+		often(trips), trips.Median, trips.Low, trips.High)
 	if crd, ok := s.auth(bench.Cell{Case: "get", Impl: bench.CRD, Path: bench.ViaAPIServer, Credential: bench.ByCertificate}, "round-trips", relay.Server); ok {
-		text += fmt.Sprintf(", one through the CRD %s (%.2f [%.2f, %.2f])", often(crd.Median), crd.Median, crd.Low, crd.High)
+		text += fmt.Sprintf(", one through the CRD %s (%.2f [%.2f, %.2f])", often(crd), crd.Median, crd.Low, crd.High)
 	}
 	var counted []string
 	for _, c := range []struct {
@@ -254,14 +254,16 @@ func (s summary) auth(cell bench.Cell, metric, link string) (bench.Measurement, 
 	return s.Measurements[at], true
 }
 
-// often is the next integer of a slope, in words.
-func often(slope float64) string {
-	switch n := math.Round(slope) + 0; n {
-	case 0:
+// often is the one integer that the interval of a slope leaves, in words.
+func often(slope bench.Measurement) string {
+	n := math.Round(slope.Median) + 0 // -0 is 0
+	switch {
+	case slope.Low <= n-0.5 || slope.High >= n+0.5:
+		return "a number of times that this run cannot tell"
+	case n == 0:
 		return "never"
-	case 1:
+	case n == 1:
 		return "once"
-	default:
-		return fmt.Sprintf("%.0f times", n)
 	}
+	return fmt.Sprintf("%.0f times", n)
 }
