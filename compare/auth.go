@@ -14,7 +14,6 @@ import (
 	"portrule.example/lab/api"
 	"portrule.example/lab/compare/bench"
 	"portrule.example/lab/compare/cluster"
-	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/progress"
 	"portrule.example/lab/compare/relay"
 	"portrule.example/lab/compare/testbed"
@@ -73,21 +72,16 @@ func runAuth(ctx context.Context, flags benchFlags, result *bench.Result, show *
 // testbed of its own whose links have relays: they would be in the way of what else is
 // measured.
 func authSlopes(ctx context.Context, flags benchFlags, result *bench.Result, show *progress.Progress) (err error) {
-	group, err := process.NewTemporaryGroup("portrule-bench")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, group.Close()) }()
 	links := &relay.Links{}
 	setup := testbed.Alike(testbed.CRDSetup{})
 	setup.Links, setup.GuardLater, setup.Outside = links, true, true
 	options := cluster.EmbeddedOptions{Etcd: func(address string) (string, error) { return links.Through(relay.Etcd, "127.0.0.1", address) }}
 	show.Step("auth: a control plane with relays on its links, to count round trips")
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)
+	bed, stop, err := startBed(ctx, flags.provider(options, show.Step), setup, show.Step)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	describeTestbed(&result.Environment, bed)
 	addWarnings(result, bed)
 	if bed.Server() == nil {
@@ -135,19 +129,14 @@ func authSlopes(ctx context.Context, flags benchFlags, result *bench.Result, sho
 // authLatencies times the cells of the suite auth, without anything on the links, and adds
 // what happens when a cache expires and as the work grows.
 func authLatencies(ctx context.Context, flags benchFlags, result *bench.Result, show *progress.Progress) (_ []bench.Samples, err error) {
-	group, err := process.NewTemporaryGroup("portrule-bench")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, group.Close()) }()
 	setup := testbed.Alike(testbed.CRDSetup{})
 	setup.GuardLater, setup.Outside = true, true
 	show.Step("auth: a control plane without relays, to measure times")
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group, cluster.EmbeddedOptions{}, show.Step), group, setup, show.Step)
+	bed, stop, err := startBed(ctx, flags.provider(cluster.EmbeddedOptions{}, show.Step), setup, show.Step)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	cells, _ := bench.AuthCells(flags.quick)
 	a, err := newAuthBed(ctx, bed, cells)
 	if err != nil {
@@ -209,17 +198,11 @@ func authRouting(ctx context.Context, result *bench.Result, show *progress.Progr
 
 // shareOf measures the two replicas on a testbed of their own.
 func shareOf(ctx context.Context, cell bench.Cell, routing bool) (_ []bench.Measurement, err error) {
-	group, err := process.NewTemporaryGroup("portrule-bench")
+	bed, stop, err := startBed(ctx, embedded(cluster.EmbeddedOptions{AggregatorRouting: routing}), testbed.Alike(testbed.CRDSetup{}), func(string) {})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, group.Close()) }()
-	embedded := cluster.NewEmbedded(group, cluster.EmbeddedOptions{AggregatorRouting: routing})
-	bed, err := testbed.Start(ctx, embedded, group, testbed.Alike(testbed.CRDSetup{}), func(string) {})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	replica, err := bed.StartReplica(ctx, "portrule-apiserver-replica")
 	if err != nil {
 		return nil, err

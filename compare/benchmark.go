@@ -385,23 +385,40 @@ func leaveOutSlow(suites []bench.Suite, result *bench.Result) []bench.Suite {
 	return quick
 }
 
-// runOthers runs the suites that share a testbed.
-func runOthers(ctx context.Context, flags benchFlags, suites []bench.Suite, result *bench.Result, show *progress.Progress) (_ []bench.Samples, err error) {
+// startBed starts a testbed whose processes are a group of their own. stop ends both.
+func startBed(ctx context.Context, provider func(*process.Group) cluster.Provider, setup testbed.Setup, say func(step string)) (bed *testbed.Testbed, stop func() error, err error) {
 	group, err := process.NewTemporaryGroup("portrule-bench")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, group.Close()) }()
+	if bed, err = testbed.Start(ctx, provider(group), group, setup, say); err != nil {
+		return nil, nil, errors.Join(err, group.Close())
+	}
+	return bed, func() error { return errors.Join(bed.Stop(), group.Close()) }, nil
+}
+
+// provider makes the control plane that was asked for.
+func (f *benchFlags) provider(options cluster.EmbeddedOptions, say func(step string)) func(*process.Group) cluster.Provider {
+	return func(group *process.Group) cluster.Provider { return f.cluster.provider(group, options, say) }
+}
+
+// embedded makes an embedded control plane, whatever was asked for.
+func embedded(options cluster.EmbeddedOptions) func(*process.Group) cluster.Provider {
+	return func(group *process.Group) cluster.Provider { return cluster.NewEmbedded(group, options) }
+}
+
+// runOthers runs the suites that share a testbed.
+func runOthers(ctx context.Context, flags benchFlags, suites []bench.Suite, result *bench.Result, show *progress.Progress) (_ []bench.Samples, err error) {
 	setup, options := testbed.Alike(flags.setup), cluster.EmbeddedOptions{}
 	if len(flags.delays) > 0 {
 		setup.Links = &relay.Links{Only: slices.Collect(maps.Keys(flags.delays))}
 		options.Etcd = func(address string) (string, error) { return setup.Links.Through(relay.Etcd, "127.0.0.1", address) }
 	}
-	bed, err := testbed.Start(ctx, flags.cluster.provider(group, options, show.Step), group, setup, show.Step)
+	bed, stop, err := startBed(ctx, flags.provider(options, show.Step), setup, show.Step)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	show.Step(bed.Ready.String())
 	describeTestbed(&result.Environment, bed)
 	addWarnings(result, bed)

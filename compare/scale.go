@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"portrule.example/lab/compare/bench"
 	"portrule.example/lab/compare/cluster"
-	"portrule.example/lab/compare/process"
 	"portrule.example/lab/compare/testbed"
 )
 
@@ -169,24 +166,17 @@ func (r *suiteRun) growWatchers(ctx context.Context, o bench.Options) error {
 // growReplicas measures one and two replicas of the server, on a control plane of its own.
 func (r *suiteRun) growReplicas(ctx context.Context) (err error) {
 	r.say(0.9, "replicas, on a control plane with --enable-aggregator-routing")
-	group, err := process.NewTemporaryGroup("portrule-bench")
+	bed, stop, err := startBed(ctx, embedded(cluster.EmbeddedOptions{AggregatorRouting: true}), testbed.Alike(testbed.CRDSetup{}), func(string) {})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, group.Close()) }()
-	embedded := cluster.NewEmbedded(group, cluster.EmbeddedOptions{AggregatorRouting: true})
-	bed, err := testbed.Start(ctx, embedded, group, testbed.Alike(testbed.CRDSetup{}), func(string) {})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	own := &suiteRun{bed: bed, flags: r.flags, suite: r.suite, result: r.result, show: r.show, usage: bed.Usage}
 	defer func() { r.samples = append(r.samples, own.samples...) }()
 	namespaces, err := own.namespaces(ctx, "scale", "scale-list")
 	if err != nil {
 		return err
 	}
-	var user *rest.Config
 	user, credential, err := bed.User(ctx, "bench-scale", namespaces...)
 	if err != nil {
 		return err

@@ -103,6 +103,8 @@ type Plan struct {
 	// takes, but MinRounds at least, and no more than Budget leaves time for.
 	Rounds    int
 	MinRounds int
+	// WarmUp is the fewest rounds of the warm-up; 0 means [warmUpLeast].
+	WarmUp int
 	// Precision is how far the interval of each ratio may reach from it, as a part of it.
 	Precision float64
 	// Budget bounds the time of all suites together. A case that needs less than its

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -31,7 +32,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 	for round := 0; !r.enough(samples, round, deadline); {
 		to := round + block
 		if r.Rounds > 0 {
-			to = min(to, r.Rounds+warmUpLeast)
+			to = min(to, r.Rounds+r.warmUp())
 		}
 		for i := range requests {
 			if err := requests[i].stock(ctx, round, to); err != nil {
@@ -43,7 +44,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 			for _, i := range r.turns(len(sessions)) {
 				var err error
 				if taken[i], err = requests[i].Send(ctx, round); err != nil {
-					samples.WarmUp = steady(samples)
+					samples.WarmUp = steady(samples, r.warmUp())
 					return fmt.Errorf("%s: %w", sessions[i].key(), err)
 				}
 			}
@@ -53,7 +54,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 			}
 			done(r.part(round, begin, deadline))
 		}
-		samples.WarmUp = steady(samples)
+		samples.WarmUp = steady(samples, r.warmUp())
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func (r *run) rounds(ctx context.Context, samples *Samples, sessions []*Session,
 // part estimates which part of a case's rounds is done.
 func (r *run) part(round int, begin, deadline time.Time) float64 {
 	if r.Rounds > 0 {
-		return float64(round+1) / float64(r.Rounds+warmUpLeast)
+		return float64(round+1) / float64(r.Rounds+r.warmUp())
 	}
 	return min(1, float64(time.Since(begin))/float64(max(1, deadline.Sub(begin))))
 }
@@ -69,7 +70,7 @@ func (r *run) part(round int, begin, deadline time.Time) float64 {
 // enough is whether the rounds so far are.
 func (r *run) enough(samples *Samples, rounds int, deadline time.Time) bool {
 	if r.Rounds > 0 {
-		return rounds >= r.Rounds+warmUpLeast
+		return rounds >= r.Rounds+r.warmUp()
 	}
 	over := !time.Now().Before(deadline)
 	switch steady := rounds - samples.WarmUp; {
@@ -97,11 +98,14 @@ const fewestRounds = 15
 // requests open connections and fill caches.
 const warmUpLeast = 5
 
+// warmUp is that number in this run.
+func (p Plan) warmUp() int { return cmp.Or(p.WarmUp, warmUpLeast) }
+
 // steady returns the number of rounds after which the latencies are steady: that number
 // for which the mean of what remains is known best (MSER, the marginal standard error
 // rule, on the medians of 5 rounds each; White, Simulation 69(6), 1997). It is half of
 // the rounds at most: more would say that they are not steady yet.
-func steady(samples *Samples) int {
+func steady(samples *Samples, least int) int {
 	var series []float64
 	n := math.MaxInt
 	for _, taken := range samples.Impl {
@@ -117,7 +121,7 @@ func steady(samples *Samples) int {
 		}
 		series = append(series, sum/float64(len(samples.Impl)))
 	}
-	return max(min(warmUpLeast, n), mser(series))
+	return max(min(least, n), mser(series))
 }
 
 // mser is the truncation point of a series by the rule above.

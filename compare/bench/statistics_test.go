@@ -252,14 +252,14 @@ func TestSteady(t *testing.T) {
 	for _, c := range []struct{ n, slow, low, high int }{
 		{0, 0, 0, 0}, {3, 0, 3, 3}, {200, 0, warmUpLeast, 100}, {200, 40, 40, 100}, {200, 200, warmUpLeast, 100},
 	} {
-		if got := steady(series(c.n, c.slow)); got < c.low || got > c.high {
+		if got := steady(series(c.n, c.slow), warmUpLeast); got < c.low || got > c.high {
 			t.Errorf("of %d rounds, %d of them slow, %d are the warm-up, want %d to %d", c.n, c.slow, got, c.low, c.high)
 		}
 	}
 	// of what is steady from the beginning little is set apart
 	apart := 0
 	for range 50 {
-		apart += steady(series(200, 0))
+		apart += steady(series(200, 0), warmUpLeast)
 	}
 	if apart > 50*60 {
 		t.Errorf("%d of 200 rounds are set apart on the average, although all are steady", apart/50)

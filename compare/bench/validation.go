@@ -148,7 +148,7 @@ func FillLists(ctx context.Context, sessions []*Session, n int) error {
 }
 
 // etcdTimeout bounds the wait for the kube-apiserver to begin new watch caches.
-const etcdTimeout = 30 * time.Second
+const etcdTimeout = 2 * time.Minute
 
 // AwaitEtcdList waits until a list of v1 from the CRD, as of FillLists, converts what it
 // reads: it then comes from etcd. count is as in [CountCalls].

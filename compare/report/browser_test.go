@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -20,16 +22,39 @@ import (
 // screenshots names a directory for pictures of the page in a browser, for people to look at.
 const screenshots = "REPORT_SCREENSHOTS"
 
-// browser finds a browser that can be run without a screen.
-func browser(t *testing.T) string {
-	t.Helper()
+// browserWorks looks for a browser that can be run without a screen, and tries whether it can
+// be here: where it does not even show an empty page, that is nothing about ours.
+var browserWorks = sync.OnceValues(func() (path string, err error) {
 	for _, name := range []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); name != "" && err == nil {
-			return path
+		if path, err = exec.LookPath(name); name != "" && err == nil {
+			break
 		}
 	}
-	t.Skip("there is no chromium, chromium-browser or google-chrome on the PATH: install one (apt-get install chromium), or name one by CHROMIUM")
-	return ""
+	if path == "" || err != nil {
+		return "", errors.New("there is no chromium, chromium-browser or google-chrome on the PATH: install one (apt-get install chromium), or name one by CHROMIUM")
+	}
+	profile, err := os.MkdirTemp("", "portrule-browser-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(profile)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+profile, "--dump-dom", "about:blank").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s does not run here: %w\n%s", path, err, out)
+	}
+	return path, nil
+})
+
+// browser returns the path of a browser that works.
+func browser(t *testing.T) string {
+	t.Helper()
+	path, err := browserWorks()
+	if err != nil {
+		t.Skip(err)
+	}
+	return path
 }
 
 // browse opens a file in the browser, which cannot reach any host, and returns what it

@@ -7,6 +7,7 @@ import (
 
 	"portrule.example/lab/compare/bench"
 	"portrule.example/lab/compare/contract"
+	"portrule.example/lab/compare/relay"
 )
 
 // comparisonOf finds a comparison of a result, to change it.
@@ -115,6 +116,17 @@ func TestSummaryFollowsTheFigures(t *testing.T) {
 					f.Growth, f.PerUnit, f.Projection = bench.Constant, 0, nil
 				}
 			}, []string{"A list, measured from 100 to 20,000 objects: no growth was found of crd (2.1 ms); no growth was found of aggregated (2.1 ms)."}, nil,
+		},
+		{
+			"a slope that says little", func(t *testing.T, r *bench.Result, _ *parityMatrix) {
+				at := slices.IndexFunc(r.Measurements, func(m bench.Measurement) bool {
+					return m.Metric == "round-trips" && m.Link == relay.Server && m.Impl == aggregated && m.Case == "get"
+				})
+				if at < 0 {
+					t.Fatal("there is no slope")
+				}
+				r.Measurements[at].Low, r.Measurements[at].High = -0.67, 2.63
+			}, []string{"crosses from the kube-apiserver to the server a number of times that this run cannot tell ("}, []string{"On its way to the aggregated server a read crosses from the kube-apiserver to the server once"},
 		},
 		{
 			"parity", func(_ *testing.T, _ *bench.Result, parity *parityMatrix) { parity.Cases[0].Verdict = contract.Same },
