@@ -229,7 +229,7 @@ func shareOf(ctx context.Context, cell bench.Cell, routing bool) (_ []bench.Meas
 // How long the cells of the suite auth are timed together, and the fewest rounds of each
 // request.
 const (
-	authBudget, authRounds           = 110 * time.Second, 300
+	authBudget, authRounds           = 90 * time.Second, 300
 	quickAuthBudget, quickAuthRounds = 14 * time.Second, 40
 )
 

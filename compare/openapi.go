@@ -17,7 +17,7 @@ import (
 // How often an API is made, changed and deleted, and how often it is made to see what that
 // costs. A quick run has no intervals.
 const (
-	openAPIRounds, quickOpenAPIRounds = 7, 2
+	openAPIRounds, quickOpenAPIRounds = 6, 2
 	costRounds                        = 6
 	// costTime is how long the kube-apiserver's CPU time is watched after a change.
 	costTime = 2 * time.Second

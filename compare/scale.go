@@ -25,7 +25,7 @@ var (
 // How long the suite scale measures at each size, and with each number of clients and
 // watchers.
 const (
-	sizeTime                        = 22 * time.Second
+	sizeTime                        = 15 * time.Second
 	quickSizeRounds                 = 9
 	watchersTime, quickWatchersTime = 5 * time.Second, time.Second
 	scaleWindows, quickScaleWindows = 8, 6

@@ -16,12 +16,12 @@ import (
 // How long the suite validation measures the writes and the conversions of one object, and
 // how many rounds it takes of the conversion of lists, which last long.
 const (
-	validationTime, quickValidationTime = 75 * time.Second, 9 * time.Second
+	validationTime, quickValidationTime = 55 * time.Second, 9 * time.Second
 	conversionListRounds                = 6
 )
 
 // The sizes of the lists that are converted.
-var conversionSizes, quickConversionSizes = []int{100, 500, 2000, 5000}, []int{50}
+var conversionSizes, quickConversionSizes = []int{100, 1000, 5000}, []int{50}
 
 // countedRequests is the number of requests whose calls of webhooks are counted.
 const countedRequests = 10

@@ -25,17 +25,28 @@ var Subresources = Suite{
 	Impls: []string{CRD, Aggregated},
 	Pairs: [][2]string{{Aggregated, CRD}},
 	Cases: []Case{
-		{Name: "status-update", About: "PUT of the subresource status with one number changed", Loaded: true, New: newStatusUpdate},
+		{Name: "status-patch", About: "PATCH of the subresource status with another number, while a controller writes to it too", Loaded: true, New: newStatusPatch},
 		{Name: "scale-get", About: "GET of the subresource scale", New: newScaleGet},
 		{Name: "scale-patch", About: "PATCH of the subresource scale with another number of replicas, as kubectl scale sends it", New: newScalePatch},
 		{Name: "rendering-read", About: "the rule as an nftables script: GET of the subresource nftables; with the CRD GET of the ConfigMap that the controller has written", New: newRenderingRead},
 		{Name: "rendering-new", About: "from creating a rule until its nftables script is read: GET of the subresource; with the CRD a watch until the controller has written the ConfigMap", New: newRenderingNew},
-		{Name: "probe", About: "from asking whether the endpoint answers until the answer is read: GET of the subresource probe; with the CRD a PATCH of an annotation, the controller, and a watch of the status", Loaded: false, New: newProbeOnDemand},
+		{Name: "probe", About: "from asking whether the endpoint answers until the answer is read: GET of the subresource probe; with the CRD a PATCH of an annotation, the controller, and a watch of the status", New: newProbeOnDemand},
 	},
 }
 
 // ControllerTimeout bounds the wait for the controller of the CRD.
 const ControllerTimeout = 10 * time.Second
+
+// newStatusPatch names no resourceVersion: a controller may write in between.
+func newStatusPatch(ctx context.Context, s *Session, client int) (Requests, error) {
+	name := s.named("status-patch", client)
+	_, err := s.create(ctx, s.Namespace, name, 0)
+	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
+		elapsed, _, err := timed(ctx, s.request("PATCH", s.Namespace, name).SubResource("status").
+			SetHeader("Content-Type", string(types.MergePatchType)).Body(fmt.Appendf(nil, `{"status":{"replicas":%d}}`, i%100)))
+		return elapsed, err
+	}}, err
+}
 
 func newScaleGet(ctx context.Context, s *Session, client int) (Requests, error) {
 	name := s.named("scale-get", client)

@@ -134,7 +134,11 @@ func benchmarkFormat(w io.Writer, result *bench.Result, all []bench.Samples) err
 	for _, samples := range all {
 		for _, impl := range samples.Impls {
 			name := func(load string) benchfmt.Name {
-				return benchfmt.Name(fmt.Sprintf("%s/%s%s/impl=%s", title(samples.Suite), samples.Case.Name, load, cmp.Or(names[impl], impl)))
+				point := ""
+				if samples.Axis != "" {
+					point = fmt.Sprintf("/%s=%s", samples.Axis, sizeOf(samples))
+				}
+				return benchfmt.Name(fmt.Sprintf("%s/%s%s%s/impl=%s", title(samples.Suite), samples.Case.Name, point, load, cmp.Or(names[impl], impl)))
 			}
 			record.Name, record.Iters = name(""), 1
 			for _, taken := range samples.Steady(impl) {

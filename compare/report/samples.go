@@ -19,7 +19,7 @@ import (
 func writeSamples(w io.Writer, all []bench.Samples) error {
 	packed := gzip.NewWriter(w)
 	out := csv.NewWriter(packed)
-	if err := out.Write([]string{"suite", "case", "impl", "round", "phase", "latency_ns"}); err != nil {
+	if err := out.Write([]string{"suite", "case", "impl", "round", "phase", "latency_ns", "axis", "size"}); err != nil {
 		return err
 	}
 	for _, samples := range all {
@@ -29,7 +29,7 @@ func writeSamples(w io.Writer, all []bench.Samples) error {
 				if round < samples.WarmUp {
 					phase = "warm-up"
 				}
-				err := out.Write([]string{samples.Suite, samples.Case.Name, impl, strconv.Itoa(round), phase, strconv.FormatInt(int64(taken), 10)})
+				err := out.Write([]string{samples.Suite, samples.Case.Name, impl, strconv.Itoa(round), phase, strconv.FormatInt(int64(taken), 10), string(samples.Axis), sizeOf(samples)})
 				if err != nil {
 					return err
 				}
@@ -40,6 +40,14 @@ func writeSamples(w io.Writer, all []bench.Samples) error {
 	return errors.Join(out.Error(), packed.Close())
 }
 
+// sizeOf is the size of a point of a curve, empty for what is none.
+func sizeOf(samples bench.Samples) string {
+	if samples.Axis == "" {
+		return ""
+	}
+	return strconv.FormatFloat(samples.Size, 'f', -1, 64)
+}
+
 // window is a line of windows.jsonl.gz. The histograms are HdrHistogram's V2 encoding,
 // compressed, in base64, as every HdrHistogram library reads it.
 type window struct {
@@ -48,6 +56,8 @@ type window struct {
 	Impl     string             `json:"impl"`
 	Load     string             `json:"load"`
 	Round    int                `json:"round"`
+	Axis     bench.Axis         `json:"axis,omitempty"`
+	Size     float64            `json:"size,omitempty"`
 	Requests int                `json:"requests"`
 	Seconds  float64            `json:"seconds"`
 	InFlight float64            `json:"inFlight"`
@@ -68,7 +78,7 @@ func writeWindows(w io.Writer, all []bench.Samples) error {
 			for _, impl := range samples.Impls {
 				for round, taken := range samples.Windows[loop][impl] {
 					line := window{
-						Suite: samples.Suite, Case: samples.Case.Name, Impl: impl, Load: loop.String(), Round: round,
+						Suite: samples.Suite, Case: samples.Case.Name, Impl: impl, Load: loop.String(), Round: round, Axis: samples.Axis, Size: samples.Size,
 						Requests: taken.Requests, Seconds: taken.Elapsed.Seconds(), InFlight: taken.InFlight, Late: taken.Late, Dropped: taken.Dropped,
 						CPU: map[string]float64{}, Memory: map[string]uint64{},
 					}
