@@ -99,7 +99,7 @@ func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 	heaps := newHeaps(r)
 	if r.flags.quick {
 		// enough for intervals, if not for many verdicts
-		o.Plan.Rounds, o.Plan.Precision, o.Plan.Budget = quickSizeRounds, 0, 0
+		o.Rounds, o.Precision, o.Budget = quickSizeRounds, 0, 0
 		r.notRun("heap", "", "it takes garbage collections of the kube-apiserver: leave out --quick")
 		heaps = nil
 	}
@@ -129,15 +129,15 @@ func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 // growClients measures closed loops of more and more clients.
 func (r *suiteRun) growClients(ctx context.Context, o bench.Options) error {
 	o.Plan = r.plan(0, 0)
-	o.Plan.WindowsOnly, o.Plan.Windows, o.Plan.Window, o.Plan.Loaded = true, scaleWindows, scaleWindow, nil
+	o.WindowsOnly, o.Windows, o.Window, o.Loaded = true, scaleWindows, scaleWindow, nil
 	counts := clientCounts
 	if r.flags.quick {
-		o.Plan.Windows, o.Plan.Window, counts = quickScaleWindows, quickScaleWindow, quickClientCount
+		o.Windows, o.Window, counts = quickScaleWindows, quickScaleWindow, quickClientCount
 	}
 	for i, n := range counts {
 		part := func(i int) float64 { return 0.7 + 0.1*float64(i)/float64(len(counts)) }
 		bench.Renamed(o.Sessions, fmt.Sprintf("c%d", n))
-		o.Plan.Clients, o.Axis, o.Size = n, bench.Clients, float64(n)
+		o.Clients, o.Axis, o.Size = n, bench.Clients, float64(n)
 		if err := r.measure(ctx, o, bench.ClientCases(), part(i), part(i+1)); err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (r *suiteRun) growReplicas(ctx context.Context) (err error) {
 		return err
 	}
 	o := bench.Options{Plan: r.plan(0, 0), Sessions: sessions, Credential: credential, Axis: bench.Replicas}
-	o.Plan.WindowsOnly, o.Plan.Windows, o.Plan.Window, o.Plan.Loaded, o.Plan.Clients = true, scaleWindows, scaleWindow, nil, replicaClients
+	o.WindowsOnly, o.Windows, o.Window, o.Loaded, o.Clients = true, scaleWindows, scaleWindow, nil, replicaClients
 	for n := 1; n <= 2; n++ {
 		if n == 2 {
 			replica, err := bed.StartReplica(ctx, "portrule-apiserver-replica")

@@ -111,7 +111,7 @@ func runValidation(ctx context.Context, r *suiteRun) error {
 	if r.flags.quick {
 		sizes = quickConversionSizes
 	}
-	o.Plan.Rounds, o.Plan.WarmUp, o.Plan.Precision, o.Plan.Budget = conversionListRounds, 1, 0, 0
+	o.Rounds, o.WarmUp, o.Precision, o.Budget = conversionListRounds, 1, 0, 0
 	for i, size := range sizes {
 		part := func(i int) float64 { return 0.6 + 0.4*float64(i)/float64(len(sizes)) }
 		r.say(part(i), fmt.Sprintf("lists of %d objects", size))
