@@ -109,7 +109,8 @@ func TestRoundTrips(t *testing.T) {
 	for _, s := range slopes {
 		w := want[s.Link][s.Impl]
 		t.Logf("%s over %s: %.3f [%.3f, %.3f] ± %.3f, r2 %.3f, n %d", paths[s.Impl], s.Link, s.Median, s.Low, s.High, s.StdErr, s.R2, s.N)
-		if math.Abs(s.Median-w) > 0.05*max(1, w) {
+		// 5%, or what the slope's own error lets it be where the machine has no time for it
+		if math.Abs(s.Median-w) > max(0.05*max(1, w), 3*s.StdErr) || math.Round(s.Median) != w {
 			t.Errorf("%s crosses %s %.3f times, want %v", paths[s.Impl], s.Link, s.Median, w)
 		}
 		if w > 0 && s.R2 < 0.9 {
