@@ -48,7 +48,7 @@ func (r *suiteRun) plan(full, quick time.Duration) bench.Plan {
 	}
 	plan.Budget = budget
 	if r.flags.budget > 0 {
-		plan.Budget = scaleTime(budget, r.flags.budget, usual)
+		plan.Budget = time.Duration(float64(budget) * float64(r.flags.budget) / float64(usual))
 	}
 	plan.Rate = 0
 	return plan
@@ -56,10 +56,6 @@ func (r *suiteRun) plan(full, quick time.Duration) bench.Plan {
 
 // quickSuiteRounds is the fewest rounds of a case in a quick run of the prepared suites.
 const quickSuiteRounds = 15
-
-func scaleTime(of, by, usual time.Duration) time.Duration {
-	return time.Duration(float64(of) * float64(by) / float64(usual))
-}
 
 // say tells that part of the suite is done, 0 to 1.
 func (r *suiteRun) say(part float64, what string) {

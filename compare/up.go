@@ -1,17 +1,13 @@
 package compare
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,10 +22,6 @@ const (
 	labDir = ".lab"
 	// benchUser is the ordinary user of the lab's second context.
 	benchUser = "bench"
-	// readyLine is what the lab in the background says when it serves.
-	readyLine = "ready"
-	// downTimeout is how long a lab may take to end.
-	downTimeout = time.Minute
 )
 
 // upFlags are shared by the commands about the lab.
@@ -150,7 +142,7 @@ func runLab(ctx context.Context, flags upFlags, stdout io.Writer) (err error) {
 		say(fmt.Sprintf("portrules/probe may dial host %s port %d, where something listens", target.Addr(), target.Port()))
 	}
 	say(bed.Ready.String())
-	say(readyLine)
+	say(process.ReadyLine)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -257,47 +249,11 @@ func upOnKind(ctx context.Context, flags upFlags, show *progress.Progress) (err 
 // startLab starts an embedded lab in a session of its own and waits until it serves. If
 // ctx ends meanwhile, so does the lab.
 func startLab(ctx context.Context, flags upFlags, show *progress.Progress) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	args := []string{"up", "--foreground", "--cluster", cluster.KindEmbedded, "--dir", flags.dir, "--crd", strings.Join(flags.crd, ",")}
 	if flags.auditLog {
 		args = append(args, "--audit-log")
 	}
-	lab := exec.Command(self, args...)
-	lab.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	says, err := lab.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	complains, err := lab.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := lab.Start(); err != nil {
-		return fmt.Errorf("start the lab: %w", err)
-	}
-	release := context.AfterFunc(ctx, func() { _ = lab.Process.Signal(syscall.SIGTERM) })
-	defer release()
-
-	lines := bufio.NewScanner(says)
-	for lines.Scan() {
-		if lines.Text() == readyLine {
-			return lab.Process.Release()
-		}
-		show.Step(lines.Text())
-	}
-	// it has ended, or is about to
-	complaint, _ := io.ReadAll(complains)
-	err = lab.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if text := strings.TrimPrefix(strings.TrimSpace(string(complaint)), "compare: "); text != "" {
-		err = errors.New(text)
-	}
-	return fmt.Errorf("the lab did not start: %w", err)
+	return process.Background{Name: "compare", What: "the lab", Say: show.Step}.Start(ctx, args...)
 }
 
 // runDown ends the lab and waits until it is gone.
@@ -309,21 +265,7 @@ func runDown(ctx context.Context, flags upFlags, stderr io.Writer) error {
 	if pid == 0 {
 		return downOnKind(flags, stderr)
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("end the lab, process %d: %w", pid, err)
-	}
-	for deadline := time.Now().Add(downTimeout); time.Now().Before(deadline); {
-		// the directory goes last, after the programs and the files in it
-		if _, err := os.Stat(flags.dir); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return fmt.Errorf("the lab, process %d, did not end within %s: kill it, and what it runs ends too", pid, downTimeout)
+	return process.End(ctx, fmt.Sprintf("the lab, process %d", pid), pid, flags.dir)
 }
 
 // downOnKind deletes the kind cluster that the lab keeps, if any.

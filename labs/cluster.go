@@ -1,12 +1,10 @@
 package labs
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,10 +33,6 @@ const (
 	clusterFile = "cluster.json"
 	// adminContext is the administrator's in the kubeconfig.
 	adminContext = "admin"
-	// readyLine is what a process in the background says when it serves.
-	readyLine = "ready"
-	// endTimeout is how long one may take to end.
-	endTimeout = time.Minute
 )
 
 // kindNotYet is said to who asks for a cluster that the labs cannot make.
@@ -272,66 +266,18 @@ func (r *runner) end(ctx context.Context, dir string) error {
 	if err != nil || pid == 0 {
 		return err
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("end process %d of the labs: %w", pid, err)
-	}
-	for deadline := time.Now().Add(endTimeout); time.Now().Before(deadline); {
-		// the directory goes last, after the programs and the files in it
-		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return fmt.Errorf("process %d of the labs did not end within %s: kill it, and what it runs ends too", pid, endTimeout)
+	return process.End(ctx, fmt.Sprintf("process %d of the labs", pid), pid, dir)
 }
 
 // spawn runs this program in a session of its own, and returns when it is ready. If ctx
 // ends meanwhile, so does the program.
 func (r *runner) spawn(ctx context.Context, args ...string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	args = append(args, "--root", r.root)
 	if r.foreign != "" {
 		args = append(args, "--kubeconfig", r.foreign, "--foreign-cluster")
 	}
-	background := exec.Command(self, args...)
-	background.Dir = r.root
-	background.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	says, err := background.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	complains, err := background.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := background.Start(); err != nil {
-		return fmt.Errorf("start the background process: %w", err)
-	}
-	release := context.AfterFunc(ctx, func() { _ = background.Process.Signal(syscall.SIGTERM) })
-	defer release()
-	lines := bufio.NewScanner(says)
-	for lines.Scan() {
-		if lines.Text() == readyLine {
-			return background.Process.Release()
-		}
-		r.stdout.printf("%s\n", lines.Text())
-	}
-	complaint, _ := io.ReadAll(complains)
-	err = background.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if text := strings.TrimPrefix(strings.TrimSpace(string(complaint)), "lab: "); text != "" {
-		err = errors.New(text)
-	}
-	return fmt.Errorf("it did not start: %w", err)
+	say := func(line string) { r.stdout.printf("%s\n", line) }
+	return process.Background{Name: "lab", What: "it", Dir: r.root, Say: say}.Start(ctx, args...)
 }
 
 // serveCommand is what runs in the background.
@@ -399,7 +345,7 @@ func (r *runner) serveCluster(ctx context.Context, say func(string)) (err error)
 	if err := os.WriteFile(group.Path(clusterFile), data, 0o600); err != nil {
 		return err
 	}
-	say(readyLine)
+	say(process.ReadyLine)
 	return alive(ctx, func() error {
 		pids, err := group.PIDs()
 		if err != nil {
@@ -431,7 +377,7 @@ func (r *runner) serveLab(ctx context.Context, l *lab.Lab, exercise lab.Exercise
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	say(readyLine)
+	say(process.ReadyLine)
 	return alive(ctx, func() error {
 		found, err := r.cluster()
 		if err == nil && found == nil {

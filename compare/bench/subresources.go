@@ -25,9 +25,9 @@ var Subresources = Suite{
 	Impls: []string{CRD, Aggregated},
 	Pairs: [][2]string{{Aggregated, CRD}},
 	Cases: []Case{
-		{Name: "status-patch", About: "PATCH of the subresource status with another number, while a controller writes to it too", Loaded: true, New: newStatusPatch},
+		{Name: "status-patch", About: "PATCH of the subresource status with another number, while a controller writes to it too", Loaded: true, New: newSubresourcePatch("status", statusPatch)},
 		{Name: "scale-get", About: "GET of the subresource scale", New: newScaleGet},
-		{Name: "scale-patch", About: "PATCH of the subresource scale with another number of replicas, as kubectl scale sends it", New: newScalePatch},
+		{Name: "scale-patch", About: "PATCH of the subresource scale with another number of replicas, as kubectl scale sends it", New: newSubresourcePatch("scale", scalePatch)},
 		{Name: "rendering-read", About: "the rule as an nftables script: GET of the subresource nftables; with the CRD GET of the ConfigMap that the controller has written", New: newRenderingRead},
 		{Name: "rendering-new", About: "from creating a rule until its nftables script is read: GET of the subresource; with the CRD a watch until the controller has written the ConfigMap", New: newRenderingNew},
 		{Name: "probe", About: "from asking whether the endpoint answers until the answer is read: GET of the subresource probe; with the CRD a PATCH of an annotation, the controller, and a watch of the status", New: newProbeOnDemand},
@@ -36,17 +36,6 @@ var Subresources = Suite{
 
 // ControllerTimeout bounds the wait for the controller of the CRD.
 const ControllerTimeout = 10 * time.Second
-
-// newStatusPatch names no resourceVersion: a controller may write in between.
-func newStatusPatch(ctx context.Context, s *Session, client int) (Requests, error) {
-	name := s.named("status-patch", client)
-	_, err := s.create(ctx, s.Namespace, name, 0)
-	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
-		elapsed, _, err := timed(ctx, s.request("PATCH", s.Namespace, name).SubResource("status").
-			SetHeader("Content-Type", string(types.MergePatchType)).Body(fmt.Appendf(nil, `{"status":{"replicas":%d}}`, i%100)))
-		return elapsed, err
-	}}, err
-}
 
 func newScaleGet(ctx context.Context, s *Session, client int) (Requests, error) {
 	name := s.named("scale-get", client)
@@ -57,25 +46,32 @@ func newScaleGet(ctx context.Context, s *Session, client int) (Requests, error) 
 	}}, err
 }
 
-func newScalePatch(ctx context.Context, s *Session, client int) (Requests, error) {
-	name := s.named("scale-patch", client)
-	_, err := s.create(ctx, s.Namespace, name, 0)
-	return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
-		patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, 2+i%90)
-		elapsed, _, err := timed(ctx, s.request("PATCH", s.Namespace, name).SubResource("scale").
-			SetHeader("Content-Type", string(types.MergePatchType)).Body(patch))
-		return elapsed, err
-	}}, err
+// newSubresourcePatch patches a number of a subresource. It names no resourceVersion: a
+// controller may write in between.
+func newSubresourcePatch(subresource string, patch func(i int) []byte) func(context.Context, *Session, int) (Requests, error) {
+	return func(ctx context.Context, s *Session, client int) (Requests, error) {
+		name := s.named(subresource+"-patch", client)
+		_, err := s.create(ctx, s.Namespace, name, 0)
+		return Requests{Send: func(ctx context.Context, i int) (time.Duration, error) {
+			elapsed, _, err := timed(ctx, s.request("PATCH", s.Namespace, name).SubResource(subresource).
+				SetHeader("Content-Type", string(types.MergePatchType)).Body(patch(i)))
+			return elapsed, err
+		}}, err
+	}
 }
+
+func statusPatch(i int) []byte { return fmt.Appendf(nil, `{"status":{"replicas":%d}}`, i%100) }
+
+func scalePatch(i int) []byte { return fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, 2+i%90) }
 
 // configMap begins a request for the ConfigMap that the controller writes for a rule, or for
 // all of them if the rule has no name.
 func (s *Session) configMap(verb, rule string) *rest.Request {
-	request := s.client.Verb(verb).AbsPath("/api/v1/namespaces", s.Namespace, "configmaps").MaxRetries(0)
+	path := []string{"/api/v1/namespaces", s.Namespace, "configmaps"}
 	if rule != "" {
-		request = s.client.Verb(verb).AbsPath("/api/v1/namespaces", s.Namespace, "configmaps", rule+"-nftables").MaxRetries(0)
+		path = append(path, rule+"-nftables")
 	}
-	return request
+	return s.client.Verb(verb).AbsPath(path...).MaxRetries(0)
 }
 
 // rendering times a GET of the script of a rule, and returns it.
