@@ -121,9 +121,12 @@ func ValidationSessions(config *rest.Config, groups map[string]string, namespace
 	return sessions, nil
 }
 
-// FillLists makes the collections of the sessions have n objects, and remembers as of which
-// version they have.
+// FillLists makes the collections that [ConversionLists] ask for have n objects, and remembers
+// as of which version they have.
 func FillLists(ctx context.Context, sessions []*Session, n int) error {
+	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s *Session) bool {
+		return !slices.ContainsFunc(ConversionLists(), func(c Case) bool { return slices.Contains(c.Impls, s.key()) })
+	})
 	for _, s := range sessions {
 		if _, isV1 := versioned(s.Subject.Impl); !isV1 {
 			if err := s.fill(ctx, n); err != nil {
