@@ -42,7 +42,7 @@ var errOwnServer = errors.New("it counts on servers of its own, and the cluster 
 const (
 	slopePrecision  = 0.04
 	leastSlopes     = 6
-	mostSlopes      = 15
+	mostSlopes      = 10
 	quickMostSlopes = 8
 )
 
@@ -229,7 +229,7 @@ func shareOf(ctx context.Context, cell bench.Cell, routing bool) (_ []bench.Meas
 // How long the cells of the suite auth are timed together, and the fewest rounds of each
 // request.
 const (
-	authBudget, authRounds           = 90 * time.Second, 300
+	authBudget, authRounds           = 70 * time.Second, 300
 	quickAuthBudget, quickAuthRounds = 14 * time.Second, 40
 )
 
@@ -259,7 +259,7 @@ func (a *authBed) growUnlessQuick(ctx context.Context, flags benchFlags, result 
 
 // grow measures the herd at the moment of expiry, and reviews as users x names grows.
 func (a *authBed) grow(ctx context.Context, flags benchFlags, result *bench.Result, show *progress.Progress) error {
-	times, window := 3, 6*time.Second
+	times, window := 3, 5*time.Second
 	points := []bench.Growth{
 		{Users: 1, Names: 1, Rate: 100}, {Users: 2, Names: 5, Rate: 100}, {Users: 4, Names: 25, Rate: 100}, {Users: 4, Names: 250, Rate: 100},
 		{Users: 4, Names: 250, Rate: 200}, {Users: 4, Names: 250, Rate: 400},

@@ -29,7 +29,7 @@ import (
 
 // What a run measures by default, and a quick one.
 var (
-	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 2*time.Minute + 45*time.Second, Windows: 12, Window: 600 * time.Millisecond}
+	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 2*time.Minute + 30*time.Second, Windows: 12, Window: 500 * time.Millisecond}
 	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 18 * time.Second, Windows: 12, Window: 150 * time.Millisecond, Loaded: []string{"create", "get"}}
 )
 

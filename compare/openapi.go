@@ -232,9 +232,9 @@ func (r *suiteRun) changeCost(ctx context.Context, registrations map[string]*tes
 		ms := float64(used[apiserverProcess].CPU-before[apiserverProcess].CPU) / 1e6
 		return ms / time.Since(begin).Seconds(), nil
 	}
-	pause := func() error {
+	pause := func(d time.Duration) error {
 		select {
-		case <-time.After(costTime):
+		case <-time.After(d):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -254,7 +254,7 @@ func (r *suiteRun) changeCost(ctx context.Context, registrations map[string]*tes
 			if _, err := d.Sizes(ctx, registration.Group); err != nil {
 				return err
 			}
-			idle, err := cpu(ctx, pause)
+			idle, err := cpu(ctx, func() error { return pause(costTime / 2) })
 			if err != nil {
 				return err
 			}
@@ -263,7 +263,7 @@ func (r *suiteRun) changeCost(ctx context.Context, registrations map[string]*tes
 				if err := registration.Create(ctx); err != nil {
 					return err
 				}
-				if err := pause(); err != nil {
+				if err := pause(costTime); err != nil {
 					return err
 				}
 				_, err := d.Sizes(ctx, registration.Group)

@@ -16,16 +16,18 @@ import (
 const defaultSize, quickSize = 10000, 2000
 
 var (
-	objectSteps                    = []int{100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000}
+	objectSteps                    = []int{100, 1000, 3000, 10000, 30000, 100000, 300000, 1000000}
 	quickObjectSteps               = []int{100, 500}
 	clientCounts, quickClientCount = []int{1, 4, 16, 64}, []int{1, 8, 64}
 	watcherCounts, quickWatchers   = []int{1, 50, 200, 500}, []int{1, 50, 200}
 )
 
-// How long the suite scale measures at each size, and with each number of clients and
-// watchers.
+// How long the suite scale measures at each size, half of it collections and half of it
+// objects, and with each number of clients and watchers. From largeSize on collections have a
+// number of rounds.
 const (
 	sizeTime                        = 15 * time.Second
+	largeSize, largeSizeRounds      = 3000, 15
 	quickSizeRounds                 = 9
 	watchersTime, quickWatchersTime = 5 * time.Second, time.Second
 	scaleWindows, quickScaleWindows = 8, 6
@@ -95,7 +97,7 @@ func runScale(ctx context.Context, r *suiteRun) (err error) {
 // stay measured.
 func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 	sizes := r.flags.sizes()
-	o.Plan = r.plan(sizeTime, sizeTime)
+	o.Plan = r.plan(sizeTime/2, sizeTime/2)
 	heaps := newHeaps(r)
 	if r.flags.quick {
 		// enough for intervals, if not for many verdicts
@@ -112,7 +114,14 @@ func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 		}
 		if err == nil {
 			o.Axis, o.Size = bench.Objects, float64(size)
-			err = r.measure(ctx, o, bench.ObjectCases(), part(i), part(i+1))
+			collections := o
+			if size >= largeSize && !r.flags.quick {
+				collections.Rounds, collections.WarmUp = largeSizeRounds, 2
+			}
+			between := part(i) + 0.7*(part(i+1)-part(i))
+			if err = r.measure(ctx, collections, bench.CollectionCases(), part(i), between); err == nil {
+				err = r.measure(ctx, o, bench.ObjectCases(), between, part(i+1))
+			}
 		}
 		if ctx.Err() != nil {
 			return err

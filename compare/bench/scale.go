@@ -53,15 +53,19 @@ func GrowObjects(ctx context.Context, sessions []*Session, n int, filled func(ct
 	return nil
 }
 
-// ObjectCases are those that are measured at each number of objects.
-func ObjectCases() []Case {
+// CollectionCases are those that are measured at each number of objects and take the longer
+// the more there are.
+func CollectionCases() []Case {
 	return []Case{
 		{Name: "list", New: newFilledList(false)},
 		{Name: "list-protobuf", Impls: []string{Aggregated, Native}, Pairs: [][2]string{{Aggregated, Native}}, New: newProtobufList},
 		{Name: "watch-start", New: newWatchStart},
-		{Name: "get", New: newGet},
-		{Name: "create", New: newCreate},
 	}
+}
+
+// ObjectCases are those that are measured at each number of objects, and are about one.
+func ObjectCases() []Case {
+	return []Case{{Name: "get", New: newGet}, {Name: "create", New: newCreate}}
 }
 
 // ClientCases are those that are measured with each number of clients.

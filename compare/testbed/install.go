@@ -5,22 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/e2e-framework/klient/decoder"
@@ -203,36 +199,6 @@ func decode(ctx context.Context, manifest []byte) ([]client.Object, error) {
 		objects[i] = object
 	}
 	return objects, nil
-}
-
-// service returns what leads from the name of a server's Service to host:port.
-//
-// A DNS name, localhost among them, becomes a Service of type ExternalName. An
-// address becomes a Service without selector and an EndpointSlice, which the
-// aggregation layer follows with --enable-aggregator-routing too; the API forbids
-// loopback addresses there.
-func service(name, host string, port int) []client.Object {
-	meta := metav1.ObjectMeta{Namespace: aggregatedmanifests.Namespace, Name: name}
-	service := &corev1.Service{
-		ObjectMeta: meta,
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https", Port: int32(port)}}},
-	}
-	ip := net.ParseIP(host)
-	if ip == nil {
-		service.Spec.Type, service.Spec.ExternalName = corev1.ServiceTypeExternalName, host
-		return []client.Object{service}
-	}
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  meta,
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(port))}},
-	}
-	slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
-	if ip.To4() == nil {
-		slice.AddressType = discoveryv1.AddressTypeIPv6
-	}
-	return []client.Object{service, slice}
 }
 
 // apiServices returns the APIServices of a group that a Service serves, the preferred

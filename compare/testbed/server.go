@@ -90,7 +90,7 @@ func (t *Testbed) register(ctx context.Context, server *Server, registrations []
 	if err != nil {
 		return err
 	}
-	if err := t.install(ctx, service(server.name, server.host, port)...); err != nil {
+	if err := t.install(ctx, cluster.ServiceTo(aggregatedmanifests.Namespace, server.name, server.host, port)...); err != nil {
 		return err
 	}
 	// Registered before the server is ready, the APIServices would be found
@@ -173,7 +173,7 @@ func (t *Testbed) servePeer(ctx context.Context, program, name, resource string,
 		return nil, err
 	}
 	t.replicas = append(t.replicas, server)
-	peer := &Peer{Server: server, testbed: t, objects: service(name, server.host, server.port)}
+	peer := &Peer{Server: server, testbed: t, objects: cluster.ServiceTo(aggregatedmanifests.Namespace, name, server.host, server.port)}
 	for _, registration := range registrations {
 		peer.objects = append(peer.objects, registration)
 	}
@@ -273,7 +273,7 @@ func (t *Testbed) StartReplica(ctx context.Context, name string, flags ...string
 // Join makes the Service of the first aggregated server lead to a replica too. It must lead
 // to addresses: see [cluster.EmbeddedOptions.AggregatorRouting].
 func (t *Testbed) Join(ctx context.Context, replica *Server) error {
-	objects := service(replica.name, replica.host, replica.port)
+	objects := cluster.ServiceTo(aggregatedmanifests.Namespace, replica.name, replica.host, replica.port)
 	slice := objects[len(objects)-1]
 	if slice.GetLabels() == nil {
 		return fmt.Errorf("the Service %s leads to the name %s, not to addresses", processServer, replica.host)
