@@ -29,8 +29,8 @@ import (
 
 // What a run measures by default, and a quick one.
 var (
-	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 2*time.Minute + 30*time.Second, Windows: 12, Window: 500 * time.Millisecond}
-	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 18 * time.Second, Windows: 12, Window: 150 * time.Millisecond, Loaded: []string{"create", "get"}}
+	fullPlan  = bench.Plan{MinRounds: 300, Precision: 0.03, Budget: 100 * time.Second, Windows: 12, Window: 300 * time.Millisecond}
+	quickPlan = bench.Plan{MinRounds: 60, Precision: 0.1, Budget: 10 * time.Second, Windows: 12, Window: 150 * time.Millisecond, Loaded: []string{"create", "get"}}
 )
 
 // defaultClients are those of the closed loop.
@@ -92,7 +92,7 @@ func benchCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&flags.quick, "quick", false, "four minutes instead of half an hour, and wider intervals")
 	cmd.Flags().StringVar(&flags.out, "out", "", "the directory for the results (default compare/results/<UTC time>)")
 	cmd.Flags().StringVar(&flags.precision, "precision", "", "how far the interval of each ratio may reach: each case has as many rounds as that takes (default 3%, with --quick 10%)")
-	cmd.Flags().DurationVar(&flags.budget, "budget", 0, fmt.Sprintf("the time in which to measure the suite verbs, however wide the intervals are then (default %s, with --quick %s); others have more or less in proportion", fullPlan.Budget, quickPlan.Budget))
+	cmd.Flags().DurationVar(&flags.budget, "budget", 0, fmt.Sprintf("the time in which to measure the latencies of the suite verbs, however wide the intervals are then (default %s, with --quick %s); others have more or less in proportion", fullPlan.Budget, quickPlan.Budget))
 	cmd.Flags().IntVar(&flags.rounds, "rounds", 0, "in place of --precision and --budget: the exact number of rounds of each case")
 	cmd.Flags().IntVar(&flags.clients, "clients", defaultClients, "the clients of the closed loop, which measures throughput and CPU time; 0 leaves it out")
 	cmd.Flags().Float64Var(&flags.rate, "rate", 0, "measure tails too, in an open loop of so many requests a second (of the cases that \"compare list\" marks *)")
@@ -504,7 +504,7 @@ func dryRun(ctx context.Context, flags benchFlags, suites []bench.Suite, stdout 
 	if plan.Rounds > 0 {
 		fmt.Fprintf(stdout, "each case has %d rounds", plan.Rounds)
 	} else {
-		fmt.Fprintf(stdout, "each case has rounds until the intervals of its ratios reach %g%% at most, and all together take about %s", 100*plan.Precision, plan.Budget)
+		fmt.Fprintf(stdout, "each case has rounds until the intervals of its ratios reach %g%% at most, and the rounds of all take about %s", 100*plan.Precision, plan.Budget)
 	}
 	if plan.Clients > 0 {
 		which := "the cases marked *"

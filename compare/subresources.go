@@ -13,7 +13,7 @@ import (
 )
 
 // How long the suite subresources measures.
-const subresourcesTime, quickSubresourcesTime = 40 * time.Second, 6 * time.Second
+const subresourcesTime, quickSubresourcesTime = 30 * time.Second, 5 * time.Second
 
 // runSubresources runs the suite subresources, with a controller for the CRD: the other
 // suites have none.

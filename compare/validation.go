@@ -13,10 +13,10 @@ import (
 	"portrule.example/lab/compare/testbed"
 )
 
-// How long the suite validation measures the writes and the conversions of one object, and
-// how many rounds it takes of the conversion of lists, which last long.
+// How long the rounds of the suite validation take that are about writes and conversions of
+// one object, and how many it takes of the conversion of lists, which last long.
 const (
-	validationTime, quickValidationTime = 55 * time.Second, 9 * time.Second
+	validationTime, quickValidationTime = 45 * time.Second, 5 * time.Second
 	conversionListRounds                = 6
 )
 

@@ -107,9 +107,9 @@ type Plan struct {
 	WarmUp int
 	// Precision is how far the interval of each ratio may reach from it, as a part of it.
 	Precision float64
-	// Budget bounds the time of all suites together. A case that needs less than its
-	// share leaves the rest to those after it; a case is given its fewest rounds and its
-	// windows whatever time is left.
+	// Budget bounds the time of the rounds of all cases together. A case that needs less
+	// than its share leaves the rest to those after it, and has its fewest rounds whatever
+	// is left. Windows take their own time.
 	Budget time.Duration
 	// Windows is the number of windows of each loaded case, subject and loop, Window about
 	// how long one is, Clients the clients of the closed loop. Loaded are the names of the
@@ -186,7 +186,7 @@ func (s Samples) Loops() []Loop {
 // Run takes the samples. It returns those of complete rounds even if there is an
 // error, so that an interrupted run leaves what it has.
 func Run(ctx context.Context, o Options) ([]Samples, error) {
-	r := &run{Options: o, random: rand.New(rand.NewPCG(o.Seed, 0)), began: time.Now()}
+	r := &run{Options: o, random: rand.New(rand.NewPCG(o.Seed, 0))}
 	for _, suite := range o.Suites {
 		r.cases += len(suite.Cases)
 	}
@@ -221,7 +221,8 @@ func Run(ctx context.Context, o Options) ([]Samples, error) {
 type run struct {
 	Options
 	random *rand.Rand
-	began  time.Time
+	// spent is the part of the budget that is used up.
+	spent time.Duration
 	// cases is the number of all cases, done of those that are done.
 	cases, done int
 	// what is being done.
@@ -238,11 +239,11 @@ func (r *run) progress(part float64, what string) {
 
 // share is the part of the budget that the present case may use.
 func (r *run) share() time.Duration {
-	return max(0, r.Budget-time.Since(r.began)) / time.Duration(r.cases-r.done)
+	return max(0, r.Budget-r.spent) / time.Duration(r.cases-r.done)
 }
 
-// roundsPart is the part of a case's time that its rounds take if it has windows too.
-const roundsPart = 0.6
+// roundsPart is about the part of a case's time that its rounds take if it has windows too.
+const roundsPart = 0.4
 
 // measure takes all samples of a case.
 func (r *run) measure(ctx context.Context, samples *Samples) error {
@@ -260,9 +261,11 @@ func (r *run) measure(ctx context.Context, samples *Samples) error {
 		part = roundsPart
 	}
 	if part > 0 {
-		err := r.rounds(ctx, samples, sessions, time.Duration(float64(r.share())*part), func(done float64) {
+		began := time.Now()
+		err := r.rounds(ctx, samples, sessions, r.share(), func(done float64) {
 			r.progress(part*done, r.what)
 		})
+		r.spent += time.Since(began)
 		if err != nil {
 			return err
 		}

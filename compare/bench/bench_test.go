@@ -330,3 +330,23 @@ func TestObjectSize(t *testing.T) {
 		}
 	}
 }
+
+// Windows take their own time: a case whose windows are many leaves those after it their
+// share.
+func TestBudgetIsOfRounds(t *testing.T) {
+	r := &run{Options: Options{Plan: Plan{Budget: time.Minute}}, cases: 4}
+	for _, c := range []struct {
+		done  int
+		spent time.Duration
+		want  time.Duration
+	}{
+		{0, 0, 15 * time.Second},
+		{1, 15 * time.Second, 15 * time.Second},
+		{2, 20 * time.Second, 20 * time.Second},
+		{3, 2 * time.Minute, 0},
+	} {
+		if r.done, r.spent = c.done, c.spent; r.share() != c.want {
+			t.Errorf("after %d cases and %s: the share is %s, want %s", c.done, c.spent, r.share(), c.want)
+		}
+	}
+}
