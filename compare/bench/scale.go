@@ -24,7 +24,7 @@ var Scale = Suite{
 		{Name: "watch-start", About: "from opening a watch that begins with all objects of a collection until the last of them is there, by their number"},
 		{Name: "get", About: "GET of one object, by how many there are; and in a closed loop, by the number of clients"},
 		{Name: "create", About: "POST of a new object, by how many there are"},
-		{Name: "heap", About: "live memory, after a garbage collection, of the process that keeps the objects, by their number"},
+		{Name: "heap", About: "live memory, after a garbage collection, of the process that keeps the objects, by their number, in addition to what it was with the first of the sizes"},
 		{Name: "watch", About: "from a patch until the last open watch has its event, by the number of watches"},
 		{Name: "replicas", About: "GET in a closed loop behind --enable-aggregator-routing, by the number of replicas of the server"},
 	},

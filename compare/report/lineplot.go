@@ -10,7 +10,7 @@ import (
 // The measures of a plot of lines, in pixels.
 const (
 	plotHeight                                  = 232
-	plotLeft, plotRight, plotTop, plotBottom    = 56, 340, 12, 190
+	plotLeft, plotRight, plotTop, plotBottom    = 56, 334, 12, 190
 	plotTickGap, plotTickHeight, plotTickLength = 46, 26, 4
 )
 
@@ -132,7 +132,8 @@ func (p *lineplot) draw(d *svg, s series) {
 			anchor = "end"
 		}
 		offset := map[string]float64{"start": 4, "end": -4}[anchor]
-		d.text("label "+anchor, x+offset, plotTop+10+13*float64(s.style%3), fmt.Sprintf("%s breaks at %s", s.name, p.xLabel(*s.broken)))
+		name, _, _ := strings.Cut(s.name, ",") // there is room for the implementation alone
+		d.text("label "+anchor, x+offset, plotTop+10+13*float64(s.style%3), fmt.Sprintf("%s breaks at %s", name, p.xLabel(*s.broken)))
 	}
 }
 
