@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -213,14 +215,19 @@ func describe(checked *result, err error) string {
 	return fmt.Sprintf("%q %v", checked.verified, checked.finding)
 }
 
-// fingerprintFiles changes when a file does that the learner edits.
+// fingerprintFiles changes when a file in work/ does, unless it is a log: what the learner's
+// commands make counts too, such as certificates.
 func fingerprintFiles(l *lab.Lab) string {
 	var lines []string
-	for _, name := range l.Files {
-		data, err := os.ReadFile(l.Dir(lab.WorkDir, name))
-		lines = append(lines, fmt.Sprintf("%s %x %v", name, sha256.Sum256(data), err))
-	}
-	return strings.Join(lines, "\n")
+	err := filepath.WalkDir(l.Dir(lab.WorkDir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || filepath.Ext(path) == ".log" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		lines = append(lines, fmt.Sprintf("%s %x %v", path, sha256.Sum256(data), err))
+		return nil
+	})
+	return fmt.Sprint(strings.Join(lines, "\n"), err)
 }
 
 // fingerprintCluster changes when something does that the lab watches: an object comes
@@ -272,10 +279,13 @@ func fingerprintObject(object *unstructured.Unstructured) string {
 }
 
 func (r *runner) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var workshop bool
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Says whether this machine has what the labs need",
 		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return r.doctor(cmd.Context()) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return r.doctor(cmd.Context(), workshop) },
 	}
+	cmd.Flags().BoolVar(&workshop, "workshop", false, "also what a day in a room without internet needs: memory, disk, modules, compiled packages")
+	return cmd
 }

@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/e2e-framework/klient"
 
@@ -35,9 +37,29 @@ const (
 	adminContext = "admin"
 )
 
-// kindNotYet is said to who asks for a cluster that the labs cannot make.
-var kindNotYet = usagef("the labs run on the embedded control plane so far: leave CLUSTER=kind out, " +
-	"or use a cluster of your own with --kubeconfig FILE --foreign-cluster")
+// clusterFlag adds --cluster to a command.
+func clusterFlag(cmd *cobra.Command, kind *string) {
+	cmd.Flags().StringVar(kind, "cluster", os.Getenv("CLUSTER"), "the control plane: embedded, or kind for a cluster of containers (default: CLUSTER, or else embedded)")
+}
+
+// parseKind reads what --cluster says. It is empty if that leaves the choice.
+func parseKind(kind string) (string, error) {
+	switch kind {
+	case "", "auto":
+		return "", nil
+	case cluster.KindEmbedded, cluster.KindKind:
+		return kind, nil
+	}
+	return "", usagef("--cluster: there is no cluster %q for labs: use %s or %s, or a cluster of your own with --kubeconfig FILE --foreign-cluster", kind, cluster.KindEmbedded, cluster.KindKind)
+}
+
+// suits says why a lab cannot be done on a cluster of a kind.
+func suits(l *lab.Lab, kind string) error {
+	if kind == cluster.KindKind && l.Embedded != "" {
+		return usagef("lab %d needs the embedded control plane: %s; leave --cluster and CLUSTER out", l.Number, l.Embedded)
+	}
+	return nil
+}
 
 // cluster returns the cluster of the labs, nil if none runs.
 func (r *runner) cluster() (*lab.Cluster, error) {
@@ -81,20 +103,19 @@ func (r *runner) session(l *lab.Lab) (*lab.Session, error) {
 func (r *runner) startCommand() *cobra.Command {
 	var kind string
 	cmd := r.oneLab("start", "Starts a lab: the control plane, if it does not run yet, and your files", func(ctx context.Context, l *lab.Lab, exercise lab.Exercise) error {
-		switch kind {
-		case "", "auto", cluster.KindEmbedded:
-		case cluster.KindKind:
-			return kindNotYet
-		default:
-			return usagef("there is no cluster %q: use %s", kind, cluster.KindEmbedded)
+		kind, err := parseKind(kind)
+		if err != nil {
+			return err
 		}
-		return r.start(ctx, l, exercise)
+		return r.start(ctx, l, exercise, kind)
 	})
-	cmd.Flags().StringVar(&kind, "cluster", os.Getenv("CLUSTER"), "the control plane: embedded (default: CLUSTER)")
+	clusterFlag(cmd, &kind)
 	return cmd
 }
 
-func (r *runner) start(ctx context.Context, l *lab.Lab, exercise lab.Exercise) error {
+// start starts a lab on a cluster of a kind. An empty one means that which runs, or else the
+// embedded control plane.
+func (r *runner) start(ctx context.Context, l *lab.Lab, exercise lab.Exercise, kind string) error {
 	for _, program := range l.Needs {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("lab %d needs the program %s, which is not in the PATH: install it", l.Number, program)
@@ -104,10 +125,23 @@ func (r *runner) start(ctx context.Context, l *lab.Lab, exercise lab.Exercise) e
 	if err != nil {
 		return err
 	}
+	switch {
+	case found == nil:
+		kind = cmp.Or(kind, cluster.KindEmbedded)
+	case r.foreign != "":
+		kind = "" // whatever it is
+	case kind != "" && kind != found.Kind:
+		return fmt.Errorf("the labs' control plane that runs is %s, not %s: run \"lab down\" first, your files stay as they are", found.Kind, kind)
+	default:
+		kind = found.Kind
+	}
+	if err := suits(l, kind); err != nil {
+		return err
+	}
 	if found == nil {
 		begin := time.Now()
 		r.stdout.printf("starting the control plane\n")
-		if err := r.spawn(ctx, "serve"); err != nil {
+		if err := r.spawn(ctx, "serve", "--cluster", kind); err != nil {
 			return err
 		}
 		r.stdout.printf("it serves after %.1f s and stays until \"lab down\"\n", time.Since(begin).Seconds())
@@ -224,7 +258,11 @@ func (r *runner) envCommand() *cobra.Command {
 
 // environment is what the commands of a README need, beside the PATH.
 func environment(found *lab.Cluster) []string {
-	return append([]string{"KUBECONFIG=" + found.Kubeconfig}, lab.BuildEnvironment...)
+	variables := append([]string{"KUBECONFIG=" + found.Kubeconfig}, lab.BuildEnvironment...)
+	if found.Host != "" {
+		variables = append(variables, lab.HostVariable+"="+found.Host)
+	}
+	return variables
 }
 
 func (r *runner) downCommand() *cobra.Command {
@@ -282,7 +320,8 @@ func (r *runner) spawn(ctx context.Context, args ...string) error {
 
 // serveCommand is what runs in the background.
 func (r *runner) serveCommand() *cobra.Command {
-	return &cobra.Command{
+	var kind string
+	cmd := &cobra.Command{
 		Use:    "serve [N]",
 		Short:  "Serves the control plane of the labs, or what lab N needs beside it, until interrupted",
 		Hidden: true,
@@ -290,7 +329,7 @@ func (r *runner) serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			say := func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
 			if len(args) == 0 {
-				return r.serveCluster(cmd.Context(), say)
+				return r.serveCluster(cmd.Context(), kind, say)
 			}
 			l, exercise, err := r.find(args[0])
 			if err != nil {
@@ -299,10 +338,12 @@ func (r *runner) serveCommand() *cobra.Command {
 			return r.serveLab(cmd.Context(), l, exercise, say)
 		},
 	}
+	cmd.Flags().StringVar(&kind, "cluster", cluster.KindEmbedded, "its kind")
+	return cmd
 }
 
 // serveCluster is the control plane of the labs.
-func (r *runner) serveCluster(ctx context.Context, say func(string)) (err error) {
+func (r *runner) serveCluster(ctx context.Context, kind string, say func(string)) (err error) {
 	if err := os.MkdirAll(r.state(), 0o755); err != nil {
 		return err
 	}
@@ -311,7 +352,11 @@ func (r *runner) serveCluster(ctx context.Context, say func(string)) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, group.Close()) }()
-	plane := cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: true})
+	var plane cluster.Provider = cluster.NewEmbedded(group, cluster.EmbeddedOptions{AuditLog: true})
+	if kind == cluster.KindKind {
+		// several checkouts, and "lab verify", may each have one
+		plane = cluster.NewKind(group, "portrule-labs-"+rand.String(5), cluster.KindOptions{AuditLog: true, Say: say})
+	}
 	defer func() { err = errors.Join(err, plane.Destroy(context.WithoutCancel(ctx))) }()
 	if _, err := plane.Create(ctx); err != nil {
 		return err
@@ -331,7 +376,10 @@ func (r *runner) serveCluster(ctx context.Context, say func(string)) (err error)
 		}
 		contexts = append(contexts, cluster.Context{Name: name, Config: user})
 	}
-	made := lab.Cluster{Kubeconfig: group.Path("kubeconfig"), Context: adminContext, Dir: group.Path()}
+	made := lab.Cluster{Kind: kind, Kubeconfig: group.Path("kubeconfig"), Context: adminContext, Dir: group.Path()}
+	if host, _ := plane.Address(); host != "localhost" {
+		made.Host = host
+	}
 	if err := cluster.WriteKubeconfig(made.Kubeconfig, contexts...); err != nil {
 		return err
 	}

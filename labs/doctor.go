@@ -12,7 +12,7 @@ import (
 
 // doctor looks at everything that a lab may fail at for reasons that are not the
 // learner's, and says all of it.
-func (r *runner) doctor(ctx context.Context) error {
+func (r *runner) doctor(ctx context.Context, workshop bool) error {
 	sick := false
 	say := func(err error, format string, args ...any) {
 		if err == nil {
@@ -65,6 +65,9 @@ func (r *runner) doctor(ctx context.Context) error {
 			}
 		}
 		say(err, "the control plane is ready; its logs are in %s", r.relative(found.Dir))
+	}
+	if workshop {
+		r.preflight(ctx, say)
 	}
 	if err := r.noteKubeconfig(); err != nil {
 		return err

@@ -124,6 +124,7 @@ const inventedManifest = `number: 3
 title: The answer
 goal: Find the answer.
 minutes: 5
+embedded: it is an invention
 files: [answer]
 constants:
   answer: {value: "42", readme: 2}
@@ -448,8 +449,9 @@ func TestCommands(t *testing.T) {
 		{args: "check three", err: `"three" is not the number of a lab`, usage: true},
 		{args: "check 4", err: "there is no lab 4", usage: true},
 		{args: "check 3 --flag", err: "unknown flag", usage: true},
-		{args: "start 3 --cluster kind", err: "so far", usage: true},
+		{args: "start 3 --cluster kind", err: "lab 3 needs the embedded control plane: it is an invention; leave --cluster and CLUSTER out", usage: true},
 		{args: "start 3 --cluster none", err: `there is no cluster "none"`, usage: true},
+		{args: "verify --cluster none", err: `there is no cluster "none"`, usage: true},
 		{args: "check 3 --kubeconfig f", err: "go together", usage: true},
 		{args: "check 3 --foreign-cluster", err: "go together", usage: true},
 		{args: "check 3 --foreign-cluster --kubeconfig no/such/file", err: "--kubeconfig: stat"},

@@ -3,6 +3,9 @@ package labs
 import (
 	whoserves "portrule.example/lab/labs/01-who-serves"
 	crdbyhand "portrule.example/lab/labs/02-crd-by-hand"
+	ownserver "portrule.example/lab/labs/07-own-server"
+	whoami "portrule.example/lab/labs/08-who-am-i"
+	mayi "portrule.example/lab/labs/09-may-i"
 	subresource "portrule.example/lab/labs/11-subresource"
 	"portrule.example/lab/labs/lab"
 )
@@ -11,5 +14,8 @@ import (
 var exercises = map[string]lab.Exercise{
 	"01-who-serves":  whoserves.Exercise,
 	"02-crd-by-hand": crdbyhand.Exercise,
+	"07-own-server":  ownserver.Exercise,
+	"08-who-am-i":    whoami.Exercise,
+	"09-may-i":       mayi.Exercise,
 	"11-subresource": subresource.Exercise,
 }

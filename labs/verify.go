@@ -39,7 +39,7 @@ type Timing struct {
 }
 
 func (r *runner) verifyCommand() *cobra.Command {
-	var record string
+	var record, kind string
 	var static bool
 	cmd := &cobra.Command{
 		Use:   "verify [N...]",
@@ -63,6 +63,10 @@ func (r *runner) verifyCommand() *cobra.Command {
 				}
 				all = chosen
 			}
+			kind, err := parseKind(kind)
+			if err != nil {
+				return err
+			}
 			var errs []error
 			for _, l := range all {
 				errs = append(errs, r.verifyStatic(l)...)
@@ -70,13 +74,21 @@ func (r *runner) verifyCommand() *cobra.Command {
 			if err := errors.Join(errs...); err != nil || static {
 				return err
 			}
-			timings, err := r.verify(cmd.Context(), all)
+			all = slices.DeleteFunc(all, func(l *lab.Lab) bool {
+				err := suits(l, kind)
+				if err != nil {
+					r.stdout.paragraph("not run: ", err.Error())
+				}
+				return err != nil
+			})
+			timings, err := r.verify(cmd.Context(), all, kind)
 			if record != "" && len(timings) > 0 {
 				err = errors.Join(err, writeTimings(record, timings))
 			}
 			return err
 		},
 	}
+	clusterFlag(cmd, &kind)
 	cmd.Flags().StringVar(&record, "record", "", "write how long each lab took the machine to this file, as JSON")
 	cmd.Flags().BoolVar(&static, "static", false, "only what needs no control plane: manifests, READMEs, constants, that answers have hints")
 	return cmd
@@ -198,7 +210,7 @@ done`
 
 // verify does labs in a copy of the repository, so that nothing of the learner's is
 // touched, on a control plane of its own.
-func (r *runner) verify(ctx context.Context, all []*lab.Lab) (timings []Timing, err error) {
+func (r *runner) verify(ctx context.Context, all []*lab.Lab, kind string) (timings []Timing, err error) {
 	group, err := process.NewTemporaryGroup("portrule-labs-verify")
 	if err != nil {
 		return nil, err
@@ -216,7 +228,7 @@ func (r *runner) verify(ctx context.Context, all []*lab.Lab) (timings []Timing, 
 	var errs []error
 	for _, l := range all {
 		r.stdout.printf("%s %s\n", r.stdout.bold(fmt.Sprintf("lab %d", l.Number)), l.Title)
-		v := &verification{runner: copied, shown: r.stdout, scripts: group.Path()}
+		v := &verification{runner: copied, kind: kind, shown: r.stdout, scripts: group.Path()}
 		begin := time.Now()
 		err := v.lab(ctx, l.Number)
 		if ctx.Err() != nil {
@@ -244,6 +256,8 @@ func (r *runner) verify(ctx context.Context, all []*lab.Lab) (timings []Timing, 
 // verification does one lab.
 type verification struct {
 	*runner
+	// kind is that of the control plane.
+	kind string
 	// shown is where progress goes.
 	shown   *terminal
 	scripts string
@@ -260,7 +274,7 @@ func (v *verification) lab(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	if err := v.start(ctx, l, exercise); err != nil {
+	if err := v.start(ctx, l, exercise, v.kind); err != nil {
 		return err
 	}
 	if err := v.refuse(ctx, l, exercise, l.Start); err != nil {

@@ -39,6 +39,10 @@ func (b Background) Start(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasSuffix(self, ".test") {
+		// it would run the tests again, and they it
+		return fmt.Errorf("start %s: a test binary cannot be its own background program", b.What)
+	}
 	program := exec.Command(self, args...)
 	program.Dir = b.Dir
 	program.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -49,6 +49,9 @@ type Lab struct {
 	Minutes int `json:"minutes"`
 	// Needs are programs that must be installed, beside Go, git and make.
 	Needs []string `json:"needs,omitempty"`
+	// Embedded says why the lab needs the embedded control plane. Empty means that it can be
+	// done on kind too.
+	Embedded string `json:"embedded,omitempty"`
 	// Files are those in work/ that the learner edits.
 	Files []string `json:"files"`
 	// Watches are the resources, such as customresourcedefinitions.v1.apiextensions.k8s.io,

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,6 +29,8 @@ var ErrDown = errors.New("the labs' control plane is not running")
 
 // Cluster is where a lab is done.
 type Cluster struct {
+	// Kind is embedded or kind, empty if the cluster is somebody else's.
+	Kind string `json:"kind,omitempty"`
 	// Kubeconfig is the path of the administrator's kubeconfig. It has contexts for other
 	// users too, by their names, if the labs have made the cluster.
 	Kubeconfig string `json:"kubeconfig"`
@@ -35,9 +39,12 @@ type Cluster struct {
 	// Etcd are the URLs of the control plane's etcd, none if the cluster is somebody
 	// else's.
 	Etcd []string `json:"etcd,omitempty"`
-	// Dir holds the logs and certificates of the control plane's processes: audit.log,
-	// kube-apiserver.log, kube-apiserver/front-proxy-ca.crt and so on. It is empty if the
-	// cluster is somebody else's.
+	// Host is the name or the address by which the kube-apiserver reaches programs of this
+	// host. Empty means localhost.
+	Host string `json:"host,omitempty"`
+	// Dir holds the logs and certificates of the control plane's processes on this host:
+	// audit.log, kube-apiserver.log, kube-apiserver/front-proxy-ca.crt and so on. It is empty
+	// if the cluster is somebody else's, and on kind there is but the etcd.
 	Dir string `json:"dir,omitempty"`
 }
 
@@ -190,6 +197,15 @@ type Reply struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+// Message is what the server says in words: the message of a Status, or the body.
+func (r *Reply) Message() string {
+	var status metav1.Status
+	if json.Unmarshal(r.Body, &status) == nil && status.Message != "" {
+		return status.Message
+	}
+	return strings.TrimSpace(string(r.Body))
 }
 
 // Send sends one request as config's user and returns the answer, whatever its status.
