@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -219,12 +219,13 @@ func describe(checked *result, err error) string {
 // commands make counts too, such as certificates.
 func fingerprintFiles(l *lab.Lab) string {
 	var lines []string
-	err := filepath.WalkDir(l.Dir(lab.WorkDir), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() || filepath.Ext(path) == ".log" {
+	work := os.DirFS(l.Dir(lab.WorkDir))
+	err := fs.WalkDir(work, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || path.Ext(name) == ".log" {
 			return err
 		}
-		data, err := os.ReadFile(path)
-		lines = append(lines, fmt.Sprintf("%s %x %v", path, sha256.Sum256(data), err))
+		data, err := fs.ReadFile(work, name)
+		lines = append(lines, fmt.Sprintf("%s %x %v", name, sha256.Sum256(data), err))
 		return nil
 	})
 	return fmt.Sprint(strings.Join(lines, "\n"), err)

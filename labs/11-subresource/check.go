@@ -104,7 +104,7 @@ func (t *trial) serve(ctx context.Context, program string) (*lab.Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	server, err := t.Start("server", program, "--group", t.group, "--service", t.name, "--kubeconfig", kubeconfig)
+	server, err := t.Start("server", program, "--group", t.group, "--service", t.name, "--host", t.Host(), "--kubeconfig", kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (t *trial) commands(ctx context.Context) (*lab.Finding, error) {
 		text := strings.TrimSpace(string(reply.Body))
 		switch {
 		case reply.Status != http.StatusOK:
-			return t.found("not-ok", what, fmt.Sprintf("status %d: %s", reply.Status, statusMessage(reply)), "status 200 and the command"), nil
+			return t.found("not-ok", what, fmt.Sprintf("status %d: %s", reply.Status, reply.Message()), "status 200 and the command"), nil
 		case text == t.rules()["web"].command && name != "web":
 			return t.found("always-the-same", what, text, rule.command), nil
 		case name == "kept" && text == strings.TrimSuffix(rule.command, " "+t.Constant("permanentFlag")):
@@ -290,14 +290,6 @@ func (t *trial) commands(ctx context.Context) (*lab.Finding, error) {
 	return nil, nil
 }
 
-func statusMessage(reply *lab.Reply) string {
-	var status metav1.Status
-	if json.Unmarshal(reply.Body, &status) == nil && status.Message != "" {
-		return status.Message
-	}
-	return strings.TrimSpace(string(reply.Body))
-}
-
 // errors asks for what cannot be had.
 func (t *trial) errors(ctx context.Context) (*lab.Finding, error) {
 	reply, err := t.command(ctx, t.admin, http.MethodGet, "absent")
@@ -306,7 +298,7 @@ func (t *trial) errors(ctx context.Context) (*lab.Finding, error) {
 	}
 	if reply.Status != http.StatusNotFound {
 		return t.found("not-found", "the command of a rule that does not exist",
-			fmt.Sprintf("status %d: %s", reply.Status, statusMessage(reply)), "status 404, as for the rule itself"), nil
+			fmt.Sprintf("status %d: %s", reply.Status, reply.Message()), "status 404, as for the rule itself"), nil
 	}
 	reply, err = t.command(ctx, t.admin, http.MethodPost, "web")
 	if err != nil {

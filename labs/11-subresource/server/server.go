@@ -8,6 +8,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,6 +39,7 @@ import (
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	basecompatibility "k8s.io/component-base/compatibility"
@@ -80,6 +83,7 @@ func Run(ctx context.Context, args []string, stdout io.Writer, subresource strin
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	group := flags.String("group", Group, "the API group to serve")
 	name := flags.String("service", "command", "the Service that leads to the server, in the namespace "+namespace)
+	host := flags.String("host", cmp.Or(os.Getenv("LAB_HOST"), "localhost"), "the name or the address by which the kube-apiserver reaches this host")
 	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "the cluster; the server asks it as whom the kubeconfig names")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -93,11 +97,11 @@ func Run(ctx context.Context, args []string, stdout io.Writer, subresource strin
 	if err != nil {
 		return err
 	}
-	registration, err := newRegistration(client, *group, *name)
+	registration, err := newRegistration(client, *group, *name, *host)
 	if err != nil {
 		return err
 	}
-	config, port, err := configure(ctx, client, *group, registration.pair)
+	config, port, err := configure(ctx, client, *group, *host, registration.pair)
 	if err != nil {
 		return err
 	}
@@ -130,7 +134,7 @@ func newScheme(group string) (*runtime.Scheme, error) {
 }
 
 // configure makes the configuration of a server that listens on a free port of this host.
-func configure(ctx context.Context, client *clientrest.Config, group string, pair *certs.Pair) (*genericapiserver.RecommendedConfig, int, error) {
+func configure(ctx context.Context, client *clientrest.Config, group, host string, pair *certs.Pair) (*genericapiserver.RecommendedConfig, int, error) {
 	scheme, err := newScheme(group)
 	if err != nil {
 		return nil, 0, err
@@ -142,7 +146,11 @@ func configure(ctx context.Context, client *clientrest.Config, group string, pai
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.Definitions, namer)
 	config.LoopbackClientConfig = &clientrest.Config{} // for hooks that it has not
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	bind := "127.0.0.1:0"
+	if net.ParseIP(host) != nil {
+		bind = net.JoinHostPort(host, "0") // reached from a container
+	}
+	listener, err := net.Listen("tcp", bind)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -252,18 +260,25 @@ func install(config *genericapiserver.RecommendedConfig, group, subresource stri
 // registration is how the aggregator finds the server: a Service that leads to this host,
 // and an APIService with the CA of the serving certificate.
 type registration struct {
-	service    *corev1.Service
+	service *corev1.Service
+	// slice has the address to which the Service leads, if it is one. It goes with the
+	// Service, which a name stands in itself.
+	slice      *discoveryv1.EndpointSlice
 	apiService *apiregistrationv1.APIService
 	pair       *certs.Pair
 
 	core       corev1client.ServicesGetter
+	discovery  discoveryv1client.EndpointSlicesGetter
 	aggregator apiregistrationclient.APIServicesGetter
 }
 
-func newRegistration(client *clientrest.Config, group, name string) (*registration, error) {
+func newRegistration(client *clientrest.Config, group, name, host string) (*registration, error) {
 	r := &registration{}
 	var err error
 	if r.core, err = corev1client.NewForConfig(client); err != nil {
+		return nil, err
+	}
+	if r.discovery, err = discoveryv1client.NewForConfig(client); err != nil {
 		return nil, err
 	}
 	if r.aggregator, err = apiregistrationclient.NewForConfig(client); err != nil {
@@ -278,7 +293,15 @@ func newRegistration(client *clientrest.Config, group, name string) (*registrati
 	}
 	r.service = &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: host},
+	}
+	if net.ParseIP(host) != nil {
+		r.service.Spec = corev1.ServiceSpec{} // without a selector: nobody but the slice says where it leads
+		r.slice = &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}}},
+		}
 	}
 	r.apiService = &apiregistrationv1.APIService{
 		ObjectMeta: metav1.ObjectMeta{Name: v2.Version + "." + group},
@@ -300,6 +323,12 @@ func (r *registration) register(ctx context.Context, port int32) error {
 	if _, err := r.core.Services(namespace).Create(ctx, r.service, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the Service: %w; has the lab been started?", err)
 	}
+	if r.slice != nil {
+		r.slice.Ports = []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: &port}}
+		if _, err := r.discovery.EndpointSlices(namespace).Create(ctx, r.slice, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("make the EndpointSlice: %w", err)
+		}
+	}
 	r.apiService.Spec.Service.Port = ptr.To(port)
 	if _, err := r.aggregator.APIServices().Create(ctx, r.apiService, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the APIService: %w", err)
@@ -315,6 +344,7 @@ func (r *registration) remove() error {
 	for _, err := range []error{
 		r.aggregator.APIServices().Delete(ctx, r.apiService.Name, metav1.DeleteOptions{}),
 		r.core.Services(namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
+		r.discovery.EndpointSlices(namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
 	} {
 		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
