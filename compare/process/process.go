@@ -275,6 +275,15 @@ func (g *Group) Start(name, program string, args ...string) (*Process, error) {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
+	// the launcher does the same, and nobody knows when
+	written := g.pidFile(name) + ".started"
+	err = os.WriteFile(written, fmt.Appendln(nil, p.cmd.Process.Pid), 0o600)
+	if err == nil {
+		err = os.Rename(written, g.pidFile(name))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("note the process id of %s: %w", name, err), p.Stop())
+	}
 	return p, nil
 }
 

@@ -221,6 +221,7 @@ func (t *Testbed) startController(ctx context.Context, name, group string, flags
 	if err != nil {
 		return nil, err
 	}
+	t.lookAnew()
 	t.controllers = append(t.controllers, controller)
 	return controller, nil
 }

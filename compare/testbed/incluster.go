@@ -340,6 +340,7 @@ func (t *Testbed) apply(ctx context.Context, object client.Object) error {
 
 // rollOut waits until the Pods of the workloads run.
 func (t *Testbed) rollOut(ctx context.Context, workloads ...rollout.Workload) error {
+	defer t.lookAnew()
 	return rollout.Wait(ctx, t.clientset, rolloutTimeout, workloads...)
 }
 

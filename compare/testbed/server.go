@@ -335,6 +335,7 @@ func (t *Testbed) startServer(ctx context.Context, program, name string, ca *cer
 	if err != nil {
 		return nil, err
 	}
+	t.lookAnew()
 	return server, nil
 }
 

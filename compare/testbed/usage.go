@@ -48,17 +48,13 @@ func (t *Testbed) usage() (map[string]process.Usage, error) {
 
 // findProcesses looks for the processes of the testbed that live.
 func (t *Testbed) findProcesses() error {
-	t.processes = map[string][]int{process.Self: {os.Getpid()}}
+	found := map[string][]int{}
 	switch {
 	case t.kind != nil:
-		found, err := t.kind.Processes()
-		if err != nil {
+		var err error
+		if found, err = t.kind.Processes(); err != nil {
 			return err
 		}
-		for name, pids := range found {
-			t.processes[name] = pids
-		}
-		return nil
 	case !t.provider.Ephemeral():
 		return fmt.Errorf("the processes of the cluster are not on this host: %w", errors.ErrUnsupported)
 	}
@@ -68,8 +64,18 @@ func (t *Testbed) findProcesses() error {
 	}
 	for name, pid := range started {
 		if _, err := process.UsageOf(pid); err == nil {
-			t.processes[name] = []int{pid}
+			found[name] = append(found[name], pid)
 		}
 	}
+	found[process.Self] = []int{os.Getpid()}
+	t.processes = found
 	return nil
+}
+
+// lookAnew makes the next look at what the processes have used find those that were
+// started since the last one.
+func (t *Testbed) lookAnew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.processes = nil
 }
