@@ -89,7 +89,7 @@ func benchCommand() *cobra.Command {
 	flags.cluster.add(cmd, "portrule-bench")
 	addCRDSetup(cmd, &flags.crd, "schema")
 	cmd.Flags().StringSliceVar(&flags.suites, "suite", nil, "the suites to run: "+suiteNames()+" (default: all but "+bench.Peers.Name+")")
-	cmd.Flags().BoolVar(&flags.quick, "quick", false, "four minutes instead of half an hour, and wider intervals")
+	cmd.Flags().BoolVar(&flags.quick, "quick", false, "four minutes instead of twenty, and wider intervals")
 	cmd.Flags().StringVar(&flags.out, "out", "", "the directory for the results (default compare/results/<UTC time>)")
 	cmd.Flags().StringVar(&flags.precision, "precision", "", "how far the interval of each ratio may reach: each case has as many rounds as that takes (default 3%, with --quick 10%)")
 	cmd.Flags().DurationVar(&flags.budget, "budget", 0, fmt.Sprintf("the time in which to measure the latencies of the suite verbs, however wide the intervals are then (default %s, with --quick %s); others have more or less in proportion", fullPlan.Budget, quickPlan.Budget))
