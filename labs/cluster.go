@@ -278,7 +278,12 @@ func (r *runner) down(ctx context.Context) error {
 	if err := r.endServers(ctx, nil); err != nil {
 		return err
 	}
-	return r.end(ctx, r.state(clusterDir))
+	dir := r.state(clusterDir)
+	if pid, err := process.Owner(dir); err != nil || pid == 0 {
+		r.stdout.printf("nothing is running\n")
+		return err
+	}
+	return r.end(ctx, dir)
 }
 
 // endServers ends the programs of all labs but one.

@@ -63,7 +63,6 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	flags := root.PersistentFlags()
 	flags.StringVar(&r.root, "root", "", "the repository (default: found from the working directory, or from where this program is)")
 	flags.StringVar(&r.foreign, "kubeconfig", "", "do the lab in the cluster of this kubeconfig instead of the labs' own; goes with --foreign-cluster")

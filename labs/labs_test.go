@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"portrule.example/lab/labs/lab"
 )
@@ -357,7 +358,7 @@ func TestHints(t *testing.T) {
 		{"empty", "Hint 3 of 3\nWrite 42."},
 		{"other", "Hint 1 of 3\nIt is another one."},
 		{"empty", "Hint 1 of 3"},
-		{lab.YAMLBroken, "Hint 1 of 3\nLook at the line"},
+		{lab.YAMLBroken, "Hint 1 of 3\nLook at the place"},
 	} {
 		if got := hint(test.id); !strings.Contains(got, test.want) {
 			t.Errorf("hint %d: got %q, want %q", i, got, test.want)
@@ -542,13 +543,28 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+// Lines after the first stand below it, whatever colour it has.
+func TestParagraph(t *testing.T) {
+	for _, fancy := range []bool{false, true} {
+		var out strings.Builder
+		terminal := &terminal{Writer: &out, fancy: fancy}
+		terminal.paragraph(terminal.tick(), strings.Repeat("word ", 20))
+		lines := strings.Split(styles.ReplaceAllString(out.String(), ""), "\n")
+		before, _, _ := strings.Cut(lines[0], "word")
+		if want := utf8.RuneCountInString(before); strings.Index(lines[1], "word") != want {
+			t.Errorf("fancy %v: the second line does not begin at %d: %q", fancy, want, out.String())
+		}
+	}
+}
+
 // What learners have in half-edited files is never a stack trace.
 func TestBadFiles(t *testing.T) {
 	r := repository(t)
 	for _, test := range []struct{ number, file, text, finding, where, found string }{
 		{"2", "crd.yaml", "spec:\n  a: [", lab.YAMLBroken, "crd.yaml:", ""},
 		{"2", "crd.yaml", "\tspec: 1", lab.YAMLBroken, "crd.yaml", "cannot start any token"},
-		{"2", "crd.yaml", "spec: text", lab.YAMLBroken, "crd.yaml", ""},
+		{"2", "crd.yaml", "spec: text", lab.YAMLBroken, "crd.yaml: spec", "a string"},
+		{"2", "crd.yaml", "spec: {versions: {}}", lab.YAMLBroken, "crd.yaml: spec.versions", "fields of its own"},
 		{"2", "crd.yaml", "", lab.YAMLBroken, "crd.yaml", "empty"},
 		{"2", "crd.yaml", "spec: {gruop: a}", lab.YAMLBroken, "crd.yaml", "gruop"},
 		{"2", "crd.yaml", "kind: Pod", "names", "crd.yaml: kind", "Pod"},

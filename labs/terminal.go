@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -33,6 +34,9 @@ func (t *terminal) style(code, text string) string {
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
+
+// styles are what style adds to a text, and nobody sees.
+var styles = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 func (t *terminal) bold(text string) string { return t.style("1", text) }
 
@@ -70,9 +74,10 @@ func (t *terminal) mark(stage string) string {
 // paragraph prints text in lines that fit, the first after lead and the others indented
 // as much. Words that are longer than a line stay whole: paths are there to be copied.
 func (t *terminal) paragraph(lead, text string) {
-	for i, line := range wrap(text, width-utf8.RuneCountInString(lead)) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(styles.ReplaceAllString(lead, "")))
+	for i, line := range wrap(text, width-len(indent)) {
 		if i > 0 {
-			lead = strings.Repeat(" ", utf8.RuneCountInString(lead))
+			lead = indent
 		}
 		t.printf("%s%s\n", lead, line)
 	}

@@ -254,7 +254,23 @@ func (t *trial) historical(ctx context.Context) (*lab.Finding, error) {
 	return nil, nil
 }
 
-// ports asks for ports that nobody can listen on.
+// refused tries a rule that must be refused because of a field of its spec.
+func (t *trial) refused(ctx context.Context, id, what, field string, edit func(spec map[string]any)) (*lab.Finding, error) {
+	reply, answer, finding, err := t.create(ctx, edit)
+	if finding != nil || err != nil {
+		return finding, err
+	}
+	about := "a message about spec." + field
+	if reply.Status == http.StatusCreated {
+		return found(t.Session, id, what, "accepted", "refused, with "+about), nil
+	}
+	if !strings.Contains(message(answer), "spec."+field) {
+		return found(t.Session, id, what, message(answer), about), nil
+	}
+	return nil, nil
+}
+
+// ports asks for ports that nobody can listen on, and leaves out what must be there.
 func (t *trial) ports(ctx context.Context) (*lab.Finding, error) {
 	for _, test := range []struct {
 		id, port string
@@ -262,30 +278,20 @@ func (t *trial) ports(ctx context.Context) (*lab.Finding, error) {
 		{"port-not-number", t.Constant("wordPort")},
 		{"port-too-low", t.Constant("lowPort")},
 		{"port-too-high", t.Constant("highPort")},
-		{"port-optional", ""},
 	} {
 		var port any
-		if test.port != "" {
-			if err := yaml.Unmarshal([]byte(test.port), &port); err != nil {
-				return nil, err
-			}
+		if err := yaml.Unmarshal([]byte(test.port), &port); err != nil {
+			return nil, err
 		}
-		what := "a rule with port " + test.port
-		reply, answer, finding, err := t.create(ctx, func(spec map[string]any) {
-			spec["port"] = port
-			if port == nil {
-				what = "a rule without port"
-				delete(spec, "port")
-			}
-		})
+		finding, err := t.refused(ctx, test.id, "a rule with port "+test.port, "port", func(spec map[string]any) { spec["port"] = port })
 		if finding != nil || err != nil {
 			return finding, err
 		}
-		if reply.Status == http.StatusCreated {
-			return found(t.Session, test.id, what, "accepted", "refused, with a message about spec.port"), nil
-		}
-		if !strings.Contains(message(answer), "spec.port") {
-			return found(t.Session, test.id, what, message(answer), "a message about spec.port"), nil
+	}
+	for _, field := range []string{"port", "name", "host"} {
+		finding, err := t.refused(ctx, "field-optional", "a rule without "+field, field, func(spec map[string]any) { delete(spec, field) })
+		if finding != nil || err != nil {
+			return finding, err
 		}
 	}
 	last, err := strconv.Atoi(t.Constant("maxPort"))
@@ -299,7 +305,7 @@ func (t *trial) ports(ctx context.Context) (*lab.Finding, error) {
 	if reply.Status != http.StatusCreated {
 		return found(t.Session, "valid-port-refused", fmt.Sprintf("a rule with port %d", last), message(answer), "accepted: it is the last port"), nil
 	}
-	t.Verified("ports %s, %s and %s are refused, and so is a rule without any", t.Constant("lowPort"), t.Constant("highPort"), t.Constant("wordPort"))
+	t.Verified("ports %s, %s and %s are refused, and rules that lack a field", t.Constant("lowPort"), t.Constant("highPort"), t.Constant("wordPort"))
 	return nil, nil
 }
 

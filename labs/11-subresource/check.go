@@ -376,23 +376,25 @@ func (t *trial) users(ctx context.Context, roles []any) (*lab.Finding, error) {
 		return &lab.Finding{ID: id, Where: t.Where(roleFile) + ": " + what, Found: fmt.Sprintf("status %d", status), Expected: expected}
 	}
 	for _, ask := range []struct {
-		id, user, rest string
-		allowed        bool
+		id, user, method, rest string
+		allowed                bool
 	}{
-		{"role-too-narrow", allowed, "/web/" + t.Constant("subresource"), true},
-		{"role-too-wide", allowed, "/web", false},
-		{"role-too-wide", allowed, "", false},
-		{"role-everybody", other, "/web/" + t.Constant("subresource"), false},
+		{"role-too-narrow", allowed, http.MethodGet, "/web/" + t.Constant("subresource"), true},
+		{"role-too-narrow", allowed, http.MethodGet, "/dns/" + t.Constant("subresource"), true},
+		{"role-too-wide", allowed, http.MethodGet, "/web", false},
+		{"role-too-wide", allowed, http.MethodGet, "", false},
+		{"role-too-wide", allowed, http.MethodPost, "/web/" + t.Constant("subresource"), false},
+		{"role-everybody", other, http.MethodGet, "/web/" + t.Constant("subresource"), false},
 	} {
 		user, err := t.User(ask.user)
 		if err != nil {
 			return nil, err
 		}
-		reply, err := lab.Send(ctx, user, http.MethodGet, t.path(ask.rest), "", "")
+		reply, err := lab.Send(ctx, user, ask.method, t.path(ask.rest), "", "")
 		if err != nil {
 			return nil, err
 		}
-		what := ask.user + " gets " + api.Resource + ask.rest
+		what := ask.user + " sends " + ask.method + " " + api.Resource + ask.rest
 		if ask.allowed && reply.Status != http.StatusOK {
 			return found(ask.id, what, reply.Status, "status 200"), nil
 		}

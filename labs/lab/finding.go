@@ -37,7 +37,7 @@ var everywhere = []Problem{
 		`Copy the file from start/, or begin anew with "lab reset", which keeps a backup.`,
 	}},
 	{ID: YAMLBroken, Hints: []string{
-		"Look at the line that the check names, and at the one before it.",
+		"Look at the place that the check names, and at the line before it.",
 		"Most often it is the indentation: children stand further right than their parent, by blanks and not by tabs; siblings stand below one another. A text with a colon and a blank in it needs quotes.",
 		`"lab diff" shows where your file differs from the solution, indentation included.`,
 	}},

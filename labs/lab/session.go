@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"syscall"
@@ -137,6 +138,9 @@ func (s *Session) YAML(name string, into any) *Finding {
 		return nil
 	}
 	found := err.Error()
+	if mistyped := (*json.UnmarshalTypeError)(nil); errors.As(err, &mistyped) && mistyped.Field != "" {
+		return &Finding{ID: YAMLBroken, Where: where + ": " + mistyped.Field, Found: named(mistyped.Value), Expected: expectedOf(mistyped.Type)}
+	}
 	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "yaml: "} {
 		found = strings.TrimPrefix(found, prefix)
 	}
@@ -144,6 +148,34 @@ func (s *Session) YAML(name string, into any) *Finding {
 		where += ":" + line[1]
 	}
 	return &Finding{ID: YAMLBroken, Where: where, Found: found, Expected: "YAML with the fields that the task names"}
+}
+
+// named is a value of JSON in the words of YAML.
+func named(value string) string {
+	switch value {
+	case "array":
+		return "a list"
+	case "object":
+		return "fields of its own"
+	case "bool":
+		return "true or false"
+	}
+	return "a " + value
+}
+
+// expectedOf says what is to be written for a value of a type.
+func expectedOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "fields of its own"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	}
+	return "a number"
 }
 
 // Cluster returns where the lab is done, and [ErrDown] if nothing runs.
