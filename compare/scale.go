@@ -35,7 +35,7 @@ const (
 	replicaClients                  = 16
 )
 
-// sizes are the numbers of objects that are measured.
+// sizes are the numbers of objects that are measured: three at least, or there is no curve.
 func (f *benchFlags) sizes() []int {
 	greatest, steps := defaultSize, objectSteps
 	if f.quick {
@@ -49,6 +49,9 @@ func (f *benchFlags) sizes() []int {
 		if size < greatest {
 			sizes = append(sizes, size)
 		}
+	}
+	if len(sizes) == 1 {
+		sizes = append(sizes, (sizes[0]+greatest)/2)
 	}
 	return append(sizes, greatest)
 }

@@ -143,7 +143,7 @@ func TestPreparedSuites(t *testing.T) {
 			sizes[m.Size] = true
 		}
 		if len(sizes) != 3 || !sizes[1000] {
-			t.Errorf("list was measured with %v objects, want 100, 300 and 1000", sizes)
+			t.Errorf("list was measured with %v objects, want 100, 550 and 1000", sizes)
 		}
 		if !slices.ContainsFunc(result.Fits, func(f bench.Fit) bool {
 			return f.Suite == "scale" && f.Case == "list" && f.Impl == bench.Aggregated && f.Axis == bench.Objects
@@ -198,7 +198,9 @@ func TestSizes(t *testing.T) {
 		{false, 0, []int{100, 1000, 3000, 10000}},
 		{true, 0, []int{100, 500, 2000}},
 		{false, 50000, []int{100, 1000, 3000, 10000, 30000, 50000}},
-		{true, 300, []int{100, 300}},
+		{true, 300, []int{100, 200, 300}},
+		{false, 1000, []int{100, 550, 1000}},
+		{false, 1001, []int{100, 1000, 1001}},
 	} {
 		if got := (&benchFlags{quick: c.quick, size: c.size}).sizes(); !slices.Equal(got, c.want) {
 			t.Errorf("quick %t, size %d: got %v, want %v", c.quick, c.size, got, c.want)

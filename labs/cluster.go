@@ -283,7 +283,11 @@ func (r *runner) down(ctx context.Context) error {
 		r.stdout.printf("nothing is running\n")
 		return err
 	}
-	return r.end(ctx, dir)
+	if err := r.end(ctx, dir); err != nil {
+		return err
+	}
+	r.stdout.printf("the control plane has ended, and what was made in it is gone; your files stay\n")
+	return nil
 }
 
 // endServers ends the programs of all labs but one.
