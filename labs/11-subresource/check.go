@@ -372,8 +372,12 @@ func (t *trial) users(ctx context.Context, roles []any) (*lab.Finding, error) {
 		return finding, err
 	}
 	allowed, other := t.Constant("user"), t.Constant("otherUser")
-	found := func(id, what string, status int, expected string) *lab.Finding {
-		return &lab.Finding{ID: id, Where: t.Where(roleFile) + ": " + what, Found: fmt.Sprintf("status %d", status), Expected: expected}
+	found := func(id, what string, reply *lab.Reply, expected string) *lab.Finding {
+		got := fmt.Sprintf("status %d", reply.Status)
+		if reply.Status == http.StatusForbidden {
+			got += ": " + strings.ReplaceAll(reply.Message(), t.group, t.Constant("group"))
+		}
+		return &lab.Finding{ID: id, Where: t.Where(roleFile) + ": " + what, Found: got, Expected: expected}
 	}
 	for _, ask := range []struct {
 		id, user, method, rest string
@@ -396,10 +400,10 @@ func (t *trial) users(ctx context.Context, roles []any) (*lab.Finding, error) {
 		}
 		what := ask.user + " sends " + ask.method + " " + api.Resource + ask.rest
 		if ask.allowed && reply.Status != http.StatusOK {
-			return found(ask.id, what, reply.Status, "status 200"), nil
+			return found(ask.id, what, reply, "status 200"), nil
 		}
 		if !ask.allowed && reply.Status != http.StatusForbidden {
-			return found(ask.id, what, reply.Status, "status 403"), nil
+			return found(ask.id, what, reply, "status 403"), nil
 		}
 	}
 	t.Verified("%s may get the command of a rule and not the rule; %s may get neither", allowed, other)
