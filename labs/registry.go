@@ -5,21 +5,30 @@ import (
 	crdbyhand "portrule.example/lab/labs/02-crd-by-hand"
 	rulesincel "portrule.example/lab/labs/03-rules-in-cel"
 	statusandscale "portrule.example/lab/labs/04-status-and-scale"
+	policiesandwebhooks "portrule.example/lab/labs/05-policies-and-webhooks"
+	twoversions "portrule.example/lab/labs/06-two-versions"
 	ownserver "portrule.example/lab/labs/07-own-server"
 	whoami "portrule.example/lab/labs/08-who-am-i"
 	mayi "portrule.example/lab/labs/09-may-i"
+	rulesingo "portrule.example/lab/labs/10-rules-in-go"
 	subresource "portrule.example/lab/labs/11-subresource"
+	movinghouse "portrule.example/lab/labs/14-moving-house"
+
 	"portrule.example/lab/labs/lab"
 )
 
 // exercises are the labs, by the name of their folder.
 var exercises = map[string]lab.Exercise{
-	"01-who-serves":       whoserves.Exercise,
-	"02-crd-by-hand":      crdbyhand.Exercise,
-	"03-rules-in-cel":     rulesincel.Exercise,
-	"04-status-and-scale": statusandscale.Exercise,
-	"07-own-server":       ownserver.Exercise,
-	"08-who-am-i":         whoami.Exercise,
-	"09-may-i":            mayi.Exercise,
-	"11-subresource":      subresource.Exercise,
+	"01-who-serves":            whoserves.Exercise,
+	"02-crd-by-hand":           crdbyhand.Exercise,
+	"03-rules-in-cel":          rulesincel.Exercise,
+	"04-status-and-scale":      statusandscale.Exercise,
+	"05-policies-and-webhooks": policiesandwebhooks.Exercise,
+	"06-two-versions":          twoversions.Exercise,
+	"07-own-server":            ownserver.Exercise,
+	"08-who-am-i":              whoami.Exercise,
+	"09-may-i":                 mayi.Exercise,
+	"10-rules-in-go":           rulesingo.Exercise,
+	"11-subresource":           subresource.Exercise,
+	"14-moving-house":          movinghouse.Exercise,
 }

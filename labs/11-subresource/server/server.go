@@ -4,7 +4,8 @@
 // It is made of the same parts as the project's own, package aggregated, and of as few
 // of them as possible: delegated authentication and authorization, the types of api/v2,
 // and a storage in memory (storage.go), so that it needs no etcd and forgets everything.
-// [Run] starts it and registers it with the aggregator.
+// [Run] starts it and registers it with the aggregator. [Serve] does so with other
+// resources, for other labs.
 package server
 
 import (
@@ -27,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
@@ -49,6 +51,7 @@ import (
 
 	"portrule.example/lab/aggregated/openapi"
 	"portrule.example/lab/api"
+	"portrule.example/lab/api/callerreview"
 	v2 "portrule.example/lab/api/v2"
 	"portrule.example/lab/compare/certs"
 )
@@ -62,8 +65,25 @@ type Rules interface {
 // Group is what the server serves, unless --group says otherwise.
 const Group = "command.firewalld.fedoraproject.org"
 
-// namespace is where the Service is that leads to the server.
-const namespace = "lab-11"
+// Options are what sets servers apart that are made of these parts.
+type Options struct {
+	// Namespace is where the Service is that leads to the server.
+	Namespace string
+	// Group and Service are what --group and --service are unless they are given.
+	Group, Service string
+	// Resources returns what is served, by resource, and the admission of writes, nil if
+	// there is none.
+	Resources func(Place) (map[string]rest.Storage, admission.Interface, error)
+}
+
+// Place is where a server serves.
+type Place struct {
+	// Client is the configuration of a client of the cluster.
+	Client *clientrest.Config
+	Group  string
+	// Scheme has the types under that group.
+	Scheme *runtime.Scheme
+}
 
 // ready is printed when the aggregator has been told.
 const ready = "serving"
@@ -79,10 +99,22 @@ func Main(subresource string, storage func(Rules) rest.Storage) {
 
 // Run serves portrules and a subresource of it, and registers both with the aggregator,
 // until ctx ends.
-func Run(ctx context.Context, args []string, stdout io.Writer, subresource string, storage func(Rules) rest.Storage) (err error) {
+func Run(ctx context.Context, args []string, stdout io.Writer, subresource string, storage func(Rules) rest.Storage) error {
+	return Serve(ctx, args, stdout, Options{
+		Namespace: "lab-11", Group: Group, Service: "command",
+		Resources: func(place Place) (map[string]rest.Storage, admission.Interface, error) {
+			rules := NewMemory(place.Group)
+			return map[string]rest.Storage{api.Resource: rules, api.Resource + "/" + subresource: storage(rules)}, nil, nil
+		},
+	})
+}
+
+// Serve serves the resources of the options, and registers them with the aggregator, until
+// ctx ends.
+func Serve(ctx context.Context, args []string, stdout io.Writer, options Options) (err error) {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	group := flags.String("group", Group, "the API group to serve")
-	name := flags.String("service", "command", "the Service that leads to the server, in the namespace "+namespace)
+	group := flags.String("group", options.Group, "the API group to serve")
+	name := flags.String("service", options.Service, "the Service that leads to the server, in the namespace "+options.Namespace)
 	host := flags.String("host", cmp.Or(os.Getenv("LAB_HOST"), "localhost"), "the name or the address by which the kube-apiserver reaches this host")
 	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "the cluster; the server asks it as whom the kubeconfig names")
 	if err := flags.Parse(args); err != nil {
@@ -97,7 +129,7 @@ func Run(ctx context.Context, args []string, stdout io.Writer, subresource strin
 	if err != nil {
 		return err
 	}
-	registration, err := newRegistration(client, *group, *name, *host)
+	registration, err := newRegistration(client, *group, options.Namespace, *name, *host)
 	if err != nil {
 		return err
 	}
@@ -105,7 +137,7 @@ func Run(ctx context.Context, args []string, stdout io.Writer, subresource strin
 	if err != nil {
 		return err
 	}
-	generic, err := install(config, *group, subresource, storage)
+	generic, err := install(config, Place{Client: client, Group: *group}, options.Resources)
 	if err != nil {
 		return err
 	}
@@ -122,11 +154,11 @@ func Run(ctx context.Context, args []string, stdout io.Writer, subresource strin
 // newScheme registers the types under a group.
 func newScheme(group string) (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := v2.AddToScheme(scheme, group); err != nil {
+	if err := errors.Join(v2.AddToScheme(scheme, group), callerreview.AddToScheme(scheme, group)); err != nil {
 		return nil, err
 	}
 	// the hub is v2 itself, registered a second time as the internal version
-	scheme.AddKnownTypes(schema.GroupVersion{Group: group, Version: runtime.APIVersionInternal}, &v2.PortRule{}, &v2.PortRuleList{})
+	scheme.AddKnownTypes(schema.GroupVersion{Group: group, Version: runtime.APIVersionInternal}, &v2.PortRule{}, &v2.PortRuleList{}, &callerreview.CallerReview{})
 	core := schema.GroupVersion{Version: "v1"}
 	metav1.AddToGroupVersion(scheme, core)
 	scheme.AddUnversionedTypes(core, &metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
@@ -239,20 +271,18 @@ func delegate(ctx context.Context, client *clientrest.Config, config *genericapi
 }
 
 // install makes the server and installs the resources.
-func install(config *genericapiserver.RecommendedConfig, group, subresource string, storage func(Rules) rest.Storage) (*genericapiserver.GenericAPIServer, error) {
-	generic, err := config.Complete().New("command-server", genericapiserver.NewEmptyDelegate())
-	if err != nil {
+func install(config *genericapiserver.RecommendedConfig, place Place, resources func(Place) (map[string]rest.Storage, admission.Interface, error)) (*genericapiserver.GenericAPIServer, error) {
+	var err error
+	if place.Scheme, err = newScheme(place.Group); err != nil {
 		return nil, err
 	}
-	scheme, err := newScheme(group)
-	if err != nil {
+	info := genericapiserver.NewDefaultAPIGroupInfo(place.Group, place.Scheme, runtime.NewParameterCodec(place.Scheme), serializer.NewCodecFactory(place.Scheme))
+	if info.VersionedResourcesStorageMap[v2.Version], config.AdmissionControl, err = resources(place); err != nil {
 		return nil, err
 	}
-	info := genericapiserver.NewDefaultAPIGroupInfo(group, scheme, runtime.NewParameterCodec(scheme), serializer.NewCodecFactory(scheme))
-	rules := newRules(group)
-	info.VersionedResourcesStorageMap[v2.Version] = map[string]rest.Storage{
-		api.Resource:                     rules,
-		api.Resource + "/" + subresource: storage(rules),
+	generic, err := config.Complete().New("lab-server", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, err
 	}
 	return generic, generic.InstallAPIGroup(&info)
 }
@@ -272,7 +302,7 @@ type registration struct {
 	aggregator apiregistrationclient.APIServicesGetter
 }
 
-func newRegistration(client *clientrest.Config, group, name, host string) (*registration, error) {
+func newRegistration(client *clientrest.Config, group, namespace, name, host string) (*registration, error) {
 	r := &registration{}
 	var err error
 	if r.core, err = corev1client.NewForConfig(client); err != nil {
@@ -320,12 +350,12 @@ func (r *registration) register(ctx context.Context, port int32) error {
 		return err
 	}
 	r.service.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: port}}
-	if _, err := r.core.Services(namespace).Create(ctx, r.service, metav1.CreateOptions{}); err != nil {
+	if _, err := r.core.Services(r.service.Namespace).Create(ctx, r.service, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the Service: %w; has the lab been started?", err)
 	}
 	if r.slice != nil {
 		r.slice.Ports = []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: &port}}
-		if _, err := r.discovery.EndpointSlices(namespace).Create(ctx, r.slice, metav1.CreateOptions{}); err != nil {
+		if _, err := r.discovery.EndpointSlices(r.service.Namespace).Create(ctx, r.slice, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("make the EndpointSlice: %w", err)
 		}
 	}
@@ -343,8 +373,8 @@ func (r *registration) remove() error {
 	var errs []error
 	for _, err := range []error{
 		r.aggregator.APIServices().Delete(ctx, r.apiService.Name, metav1.DeleteOptions{}),
-		r.core.Services(namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
-		r.discovery.EndpointSlices(namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
+		r.core.Services(r.service.Namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
+		r.discovery.EndpointSlices(r.service.Namespace).Delete(ctx, r.service.Name, metav1.DeleteOptions{}),
 	} {
 		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, err)

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,52 +20,55 @@ import (
 	v2 "portrule.example/lab/api/v2"
 )
 
-// rules serves portrules from memory: create, get, list and delete.
-type rules struct {
+// Memory serves portrules from memory: create, get, list and delete.
+type Memory struct {
 	rest.TableConvertor
 	group schema.GroupResource
 
 	mu  sync.Mutex
 	all map[types.NamespacedName]*v2.PortRule
+	// version is that of the last write.
+	version int
 }
 
 var (
-	_ Rules                     = &rules{}
-	_ rest.Storage              = &rules{}
-	_ rest.Scoper               = &rules{}
-	_ rest.SingularNameProvider = &rules{}
-	_ rest.Getter               = &rules{}
-	_ rest.Lister               = &rules{}
-	_ rest.Creater              = &rules{}
-	_ rest.GracefulDeleter      = &rules{}
+	_ Rules                     = &Memory{}
+	_ rest.Storage              = &Memory{}
+	_ rest.Scoper               = &Memory{}
+	_ rest.SingularNameProvider = &Memory{}
+	_ rest.Getter               = &Memory{}
+	_ rest.Lister               = &Memory{}
+	_ rest.Creater              = &Memory{}
+	_ rest.GracefulDeleter      = &Memory{}
 )
 
-func newRules(group string) *rules {
+// NewMemory returns one that holds nothing.
+func NewMemory(group string) *Memory {
 	resource := schema.GroupResource{Group: group, Resource: api.Resource}
-	return &rules{TableConvertor: rest.NewDefaultTableConvertor(resource), group: resource, all: map[types.NamespacedName]*v2.PortRule{}}
+	return &Memory{TableConvertor: rest.NewDefaultTableConvertor(resource), group: resource, all: map[types.NamespacedName]*v2.PortRule{}}
 }
 
 // New returns an empty PortRule.
-func (*rules) New() runtime.Object { return &v2.PortRule{} }
+func (*Memory) New() runtime.Object { return &v2.PortRule{} }
 
 // NewList returns an empty list.
-func (*rules) NewList() runtime.Object { return &v2.PortRuleList{} }
+func (*Memory) NewList() runtime.Object { return &v2.PortRuleList{} }
 
 // Destroy does nothing.
-func (*rules) Destroy() {}
+func (*Memory) Destroy() {}
 
 // NamespaceScoped is true.
-func (*rules) NamespaceScoped() bool { return true }
+func (*Memory) NamespaceScoped() bool { return true }
 
 // GetSingularName returns the name that kubectl takes for one of them.
-func (*rules) GetSingularName() string { return "portrule" }
+func (*Memory) GetSingularName() string { return "portrule" }
 
 func key(ctx context.Context, name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: genericapirequest.NamespaceValue(ctx), Name: name}
 }
 
 // Rule returns a copy of a rule.
-func (r *rules) Rule(ctx context.Context, name string) (*v2.PortRule, error) {
+func (r *Memory) Rule(ctx context.Context, name string) (*v2.PortRule, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rule, ok := r.all[key(ctx, name)]
@@ -74,12 +79,12 @@ func (r *rules) Rule(ctx context.Context, name string) (*v2.PortRule, error) {
 }
 
 // Get returns a rule.
-func (r *rules) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
+func (r *Memory) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
 	return r.Rule(ctx, name)
 }
 
 // List returns the rules of a namespace, or of all of them.
-func (r *rules) List(ctx context.Context, _ *metainternalversion.ListOptions) (runtime.Object, error) {
+func (r *Memory) List(ctx context.Context, _ *metainternalversion.ListOptions) (runtime.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := &v2.PortRuleList{}
@@ -92,7 +97,7 @@ func (r *rules) List(ctx context.Context, _ *metainternalversion.ListOptions) (r
 }
 
 // Create keeps a rule that satisfies the contract.
-func (r *rules) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+func (r *Memory) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	if validate != nil {
 		if err := validate(ctx, obj.DeepCopyObject()); err != nil {
 			return nil, err
@@ -103,17 +108,44 @@ func (r *rules) Create(ctx context.Context, obj runtime.Object, validate rest.Va
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: r.group.Group, Kind: api.Kind}, rule.Name, errs)
 	}
 	rule.Namespace, rule.UID, rule.CreationTimestamp = genericapirequest.NamespaceValue(ctx), uuid.NewUUID(), metav1.Now()
+	return r.Insert(ctx, rule)
+}
+
+// Insert keeps a new rule as it is.
+func (r *Memory) Insert(ctx context.Context, rule *v2.PortRule) (*v2.PortRule, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.all[key(ctx, rule.Name)]; ok {
 		return nil, apierrors.NewAlreadyExists(r.group, rule.Name)
 	}
+	return r.keep(ctx, rule), nil
+}
+
+// Replace keeps a rule in place of the one of its name, unless that is another version
+// than the rule says.
+func (r *Memory) Replace(ctx context.Context, rule *v2.PortRule) (*v2.PortRule, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, ok := r.all[key(ctx, rule.Name)]
+	if !ok {
+		return nil, apierrors.NewNotFound(r.group, rule.Name)
+	}
+	if rule.ResourceVersion != old.ResourceVersion {
+		return nil, apierrors.NewConflict(r.group, rule.Name, errors.New("it has been changed: read it again"))
+	}
+	return r.keep(ctx, rule), nil
+}
+
+func (r *Memory) keep(ctx context.Context, rule *v2.PortRule) *v2.PortRule {
+	rule = rule.DeepCopy()
+	r.version++
+	rule.ResourceVersion = strconv.Itoa(r.version)
 	r.all[key(ctx, rule.Name)] = rule
-	return rule.DeepCopy(), nil
+	return rule.DeepCopy()
 }
 
 // Delete removes a rule.
-func (r *rules) Delete(ctx context.Context, name string, _ rest.ValidateObjectFunc, _ *metav1.DeleteOptions) (runtime.Object, bool, error) {
+func (r *Memory) Delete(ctx context.Context, name string, _ rest.ValidateObjectFunc, _ *metav1.DeleteOptions) (runtime.Object, bool, error) {
 	rule, err := r.Rule(ctx, name)
 	if err != nil {
 		return nil, false, err

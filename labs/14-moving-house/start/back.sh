@@ -1,0 +1,1 @@
+# Hands the group back to the CRD: bash back.sh

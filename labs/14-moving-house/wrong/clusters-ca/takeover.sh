@@ -1,0 +1,8 @@
+# Hands the group over to the server: bash takeover.sh
+kubectl patch apiservice v2.moving.firewalld.fedoraproject.org --type=merge --patch-file=/dev/stdin <<EOT
+metadata:
+  labels: {kube-aggregator.kubernetes.io/automanaged: null}
+spec:
+  caBundle: $(kubectl config view --raw --minify -o jsonpath='{.clusters[0].cluster.certificate-authority-data}')
+  service: {namespace: lab-14, name: moving-house, port: 18614}
+EOT

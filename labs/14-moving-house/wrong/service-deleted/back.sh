@@ -1,0 +1,2 @@
+# Hands the group back to the CRD: bash back.sh
+kubectl delete -f service.yaml
