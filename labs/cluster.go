@@ -138,6 +138,11 @@ func (r *runner) start(ctx context.Context, l *lab.Lab, exercise lab.Exercise, k
 	if err := suits(l, kind); err != nil {
 		return err
 	}
+	if found != nil {
+		if _, err := found.Wake(); err != nil {
+			return err
+		}
+	}
 	if found == nil {
 		begin := time.Now()
 		r.stdout.printf("starting the control plane\n")
@@ -275,6 +280,12 @@ func (r *runner) downCommand() *cobra.Command {
 }
 
 func (r *runner) down(ctx context.Context) error {
+	// what is stopped does not end when it is asked to
+	if found, err := r.cluster(); err == nil && found != nil {
+		if _, err := found.Wake(); err != nil {
+			return err
+		}
+	}
 	if err := r.endServers(ctx, nil); err != nil {
 		return err
 	}

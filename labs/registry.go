@@ -13,6 +13,7 @@ import (
 	rulesingo "portrule.example/lab/labs/10-rules-in-go"
 	subresource "portrule.example/lab/labs/11-subresource"
 	movinghouse "portrule.example/lab/labs/14-moving-house"
+	emptyfolder "portrule.example/lab/labs/16-from-an-empty-folder"
 
 	"portrule.example/lab/labs/lab"
 )
@@ -31,4 +32,5 @@ var exercises = map[string]lab.Exercise{
 	"10-rules-in-go":           rulesingo.Exercise,
 	"11-subresource":           subresource.Exercise,
 	"14-moving-house":          movinghouse.Exercise,
+	"16-from-an-empty-folder":  emptyfolder.Exercise,
 }

@@ -12,9 +12,12 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
+	gopsprocess "github.com/shirou/gopsutil/v4/process"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/rest"
@@ -56,6 +59,41 @@ func (c *Cluster) WriteAdmin(path string) error {
 		return err
 	}
 	return cluster.WriteKubeconfig(path, cluster.Context{Name: "admin", Config: config})
+}
+
+// Wake continues those of the control plane's processes of this host that somebody has
+// stopped (SIGSTOP), and returns their names.
+func (c *Cluster) Wake() (woken []string, err error) {
+	if c.Dir == "" {
+		return nil, nil
+	}
+	files, err := filepath.Glob(filepath.Join(c.Dir, "*.pid"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return woken, err
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			return woken, fmt.Errorf("read %s: %w", file, err)
+		}
+		p, err := gopsprocess.NewProcess(int32(pid))
+		if err != nil {
+			continue // it has ended
+		}
+		if status, err := p.Status(); err != nil || !slices.Contains(status, gopsprocess.Stop) {
+			continue
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".pid")
+		if err := p.Resume(); err != nil {
+			return woken, fmt.Errorf("continue %s: %w", name, err)
+		}
+		woken = append(woken, name)
+	}
+	return woken, nil
 }
 
 // Users who have a client certificate and no rights, beside the administrator.
