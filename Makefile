@@ -43,6 +43,7 @@ STAMP := $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,
 	-X $(p).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES:v%=%))) \
 	-X $(p).gitTreeState=archive)
 
+PROGRAMS := ./crd/cmd/... ./aggregated/cmd/... ./compare/cmd/... ./labs/cmd/...
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
 # what the suite peers compares the aggregated server with
 SAMPLE := bin/sample-apiserver
@@ -77,7 +78,7 @@ images: build ## Write the images of the programs to bin/images, as OCI archives
 
 .PHONY: build
 build: $(CONTROL_PLANE) ## Build everything into bin/ (the first time compiles the kube-apiserver: about 5 minutes)
-	@go build -buildvcs=auto -ldflags '-s -w' -o bin/ ./crd/cmd/... ./aggregated/cmd/... ./compare/cmd/... ./labs/cmd/...
+	@go build -buildvcs=auto -ldflags '-s -w' -o bin/ $(PROGRAMS)
 
 .PHONY: test
 test: build ## Run the tests, those on a real control plane included
@@ -92,7 +93,7 @@ labs-verify: build ## Do the labs as a learner would, and make sure that wrong a
 	@bin/lab verify --record labs/.state/verify.json $(RUN)
 
 .PHONY: verify
-verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports docs-verify ## Check all that can be checked without running it
+verify: verify-modules verify-generate verify-format verify-vet verify-lint verify-imports verify-platforms docs-verify ## Check all that can be checked without running it
 
 .PHONY: generate
 generate: ## Write what is generated: protobuf and deepcopy functions, the CRD, OpenAPI definitions, webhook configurations
@@ -155,6 +156,13 @@ verify-lint: ## golangci-lint finds nothing
 .PHONY: verify-imports
 verify-imports: ## Imports run one way, and both modules pin the same Kubernetes
 	go test -count=1 -run 'TestImportsRunOneWay|TestModulesPinTheSameKubernetes' .
+
+.PHONY: verify-platforms
+verify-platforms: ## The programs compile for Linux and macOS, on amd64 and arm64 (a few minutes each, the first time)
+	@for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \
+		echo "go build for $$platform"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -o /dev/null $(PROGRAMS); \
+	done
 
 .PHONY: docs-verify
 docs-verify: ## The documentation's links lead somewhere

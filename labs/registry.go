@@ -12,6 +12,8 @@ import (
 	mayi "portrule.example/lab/labs/09-may-i"
 	rulesingo "portrule.example/lab/labs/10-rules-in-go"
 	subresource "portrule.example/lab/labs/11-subresource"
+	openapi "portrule.example/lab/labs/12-openapi"
+	breakit "portrule.example/lab/labs/13-break-it"
 	movinghouse "portrule.example/lab/labs/14-moving-house"
 	emptyfolder "portrule.example/lab/labs/16-from-an-empty-folder"
 
@@ -31,6 +33,8 @@ var exercises = map[string]lab.Exercise{
 	"09-may-i":                 mayi.Exercise,
 	"10-rules-in-go":           rulesingo.Exercise,
 	"11-subresource":           subresource.Exercise,
+	"12-openapi":               openapi.Exercise,
+	"13-break-it":              breakit.Exercise,
 	"14-moving-house":          movinghouse.Exercise,
 	"16-from-an-empty-folder":  emptyfolder.Exercise,
 }

@@ -226,12 +226,17 @@ func clean(ctx context.Context, s *lab.Session) error {
 	return l.removeCRD(ctx, l.group)
 }
 
+// crdPath is that of the CRD of a group.
+func crdPath(group string) string {
+	return "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + api.Resource + "." + group
+}
+
 // removeCRD removes a CRD with its objects and waits until it is gone.
 func (l *live) removeCRD(ctx context.Context, group string) error {
 	if err := l.removeRules(ctx, group); err != nil {
 		return err
 	}
-	path := "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + api.Resource + "." + group
+	path := crdPath(group)
 	reply, err := lab.Send(ctx, l.admin, http.MethodDelete, path, "", "")
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -43,8 +44,11 @@ const (
 	pace = 20 * time.Millisecond
 	// renew is how long those of its watches last that are renewed.
 	renew = 300 * time.Millisecond
-	// dwell is how many requests the clients send in a house at least.
-	dwell = 30
+	// dwell is how many times the clients write in a house at least.
+	dwell = 15
+	// young is how long a CRD is new: whoever creates an object in that time is kept waiting
+	// as long by the kube-apiserver, so that others of its kind may hear of the CRD.
+	young = 2 * time.Second
 )
 
 // trial is a move, there and back, of a house that nobody else lives in.
@@ -488,6 +492,9 @@ func (t *trial) readable(ctx context.Context) (*lab.Finding, error) {
 
 // clients starts the clients.
 func (t *trial) clients(ctx context.Context) (*lab.Finding, error) {
+	if err := t.age(ctx); err != nil {
+		return nil, err
+	}
 	var err error
 	t.load, err = clients.Start(ctx, clients.Options{Config: t.live.admin, Group: t.group, Namespace: t.Lab.Namespace(), Pace: pace, Renew: renew})
 	if err != nil {
@@ -495,11 +502,32 @@ func (t *trial) clients(ctx context.Context) (*lab.Finding, error) {
 	}
 	t.Cleanup(func() error { t.load.Stop(); return nil })
 	return nil, t.until(ctx, lab.SettleTimeout, func(context.Context) (bool, string, error) {
-		return t.load.Report().Requests >= dwell, "the clients are slow", nil
+		return t.load.Report().Writes >= dwell, "the clients are slow", nil
 	})
 }
 
-// stay waits until the clients have been in a house for a while: they have sent requests,
+// age waits until the CRD is not young any more, which it seldom is when the server is ready.
+func (t *trial) age(ctx context.Context) error {
+	reply, err := lab.Send(ctx, t.live.admin, http.MethodGet, crdPath(t.group), "", "")
+	if err != nil {
+		return err
+	}
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := json.Unmarshal(reply.Body, &crd); err != nil {
+		return err
+	}
+	for _, condition := range crd.Status.Conditions {
+		if condition.Type != apiextensionsv1.Established {
+			continue
+		}
+		return t.until(ctx, lab.SettleTimeout, func(context.Context) (bool, string, error) {
+			return time.Since(condition.LastTransitionTime.Time) >= young, "the CRD is young", nil
+		})
+	}
+	return fmt.Errorf("the CRD of the trial is not established: %s", reply.Message())
+}
+
+// stay waits until the clients have been in a house for a while: they have written,
 // and each watch that is renewed has been.
 func (t *trial) stay(ctx context.Context, server bool) error {
 	before := t.load.Report()
@@ -513,7 +541,7 @@ func (t *trial) stay(ctx context.Context, server bool) error {
 				return false, w.Name + " has not been renewed", nil
 			}
 		}
-		return now.Requests >= before.Requests+dwell, "the clients are slow", nil
+		return now.Writes >= before.Writes+dwell, "the clients are slow", nil
 	})
 }
 

@@ -76,7 +76,7 @@ func (c *Cluster) Wake() (woken []string, err error) {
 		if err != nil {
 			return woken, err
 		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		pid, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
 		if err != nil {
 			return woken, fmt.Errorf("read %s: %w", file, err)
 		}

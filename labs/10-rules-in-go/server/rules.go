@@ -12,7 +12,6 @@ import (
 
 	"portrule.example/lab/api"
 	v2 "portrule.example/lab/api/v2"
-	"portrule.example/lab/labs/11-subresource/server"
 )
 
 // Rules lists PortRules.
@@ -29,9 +28,9 @@ type rules struct {
 	url    string
 }
 
-func newRules(place server.Place) (*rules, error) {
-	client, err := clientrest.HTTPClientFor(place.Client)
-	return &rules{client, strings.TrimSuffix(place.Client.Host, "/") + "/apis/" + place.Group + "/" + v2.Version}, err
+func newRules(config *clientrest.Config, group string) (*rules, error) {
+	client, err := clientrest.HTTPClientFor(config)
+	return &rules{client, strings.TrimSuffix(config.Host, "/") + "/apis/" + group + "/" + v2.Version}, err
 }
 
 func (r *rules) List(ctx context.Context, namespace string) ([]v2.PortRule, error) {

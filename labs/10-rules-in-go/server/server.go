@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	clientrest "k8s.io/client-go/rest"
 
 	registrycallerreview "portrule.example/lab/aggregated/registry/callerreview"
 	"portrule.example/lab/api"
@@ -40,22 +41,27 @@ type Validator interface {
 // Main is the program: it serves PortRules that validator accepts, and callerreviews, with
 // an admission plugin, until it is interrupted.
 func Main(validator Validator, plugin func(Rules) admission.Interface) {
-	err := server.Serve(genericapiserver.SetupSignalContext(), os.Args[1:], os.Stdout, server.Options{
-		Namespace: "lab-10", Group: Group, Service: "plugin",
-		Resources: func(place server.Place) (map[string]rest.Storage, admission.Interface, error) {
-			rules, err := newRules(place)
-			if err != nil {
-				return nil, nil, err
-			}
-			return map[string]rest.Storage{
-				api.Resource: newStorage(place, validator),
-				// a second kind, about which plugins are asked too
-				callerreview.Resource: registrycallerreview.NewREST(func(user.Info) callerreview.Authenticator { return "" }),
-			}, plugin(rules), nil
-		},
-	})
-	if err != nil {
+	if err := run(genericapiserver.SetupSignalContext(), os.Args[1:], validator, plugin); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, args []string, validator Validator, plugin func(Rules) admission.Interface) error {
+	o := server.Options{Namespace: "lab-10", Group: Group, Service: "plugin"}
+	if err := o.Parse(args); err != nil {
+		return err
+	}
+	o.Resources = func(client *clientrest.Config) (map[string]rest.Storage, admission.Interface, error) {
+		rules, err := newRules(client, o.Group)
+		if err != nil {
+			return nil, nil, err
+		}
+		return map[string]rest.Storage{
+			api.Resource: newStorage(o, validator),
+			// a second kind, about which plugins are asked too
+			callerreview.Resource: registrycallerreview.NewREST(func(user.Info) callerreview.Authenticator { return "" }),
+		}, plugin(rules), nil
+	}
+	return server.Serve(ctx, os.Stdout, o)
 }

@@ -25,8 +25,8 @@ var (
 	_ rest.Patcher = &storage{}
 )
 
-func newStorage(place server.Place, validator Validator) *storage {
-	return &storage{server.NewMemory(place.Group), strategy{place.Scheme, names.SimpleNameGenerator, validator}}
+func newStorage(o server.Options, validator Validator) *storage {
+	return &storage{server.NewMemory(o.Group), strategy{o.Scheme, names.SimpleNameGenerator, validator}}
 }
 
 // NamespaceScoped is true.

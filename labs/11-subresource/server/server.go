@@ -47,6 +47,7 @@ import (
 	basecompatibility "k8s.io/component-base/compatibility"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	apiregistrationclient "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
+	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/utils/ptr"
 
 	"portrule.example/lab/aggregated/openapi"
@@ -65,24 +66,42 @@ type Rules interface {
 // Group is what the server serves, unless --group says otherwise.
 const Group = "command.firewalld.fedoraproject.org"
 
-// Options are what sets servers apart that are made of these parts.
+// Options are what a server is made of.
 type Options struct {
-	// Namespace is where the Service is that leads to the server.
-	Namespace string
-	// Group and Service are what --group and --service are unless they are given.
-	Group, Service string
+	Group, Version string
+	// Namespace and Service name the Service that leads to the server, Host is how the
+	// kube-apiserver reaches this host, a name or an address.
+	Namespace, Service, Host string
+	// Kubeconfig is where the cluster is.
+	Kubeconfig string
+	// Scheme has the kinds, which Definitions describe.
+	Scheme      *runtime.Scheme
+	Definitions common.GetOpenAPIDefinitions
 	// Resources returns what is served, by resource, and the admission of writes, nil if
-	// there is none.
-	Resources func(Place) (map[string]rest.Storage, admission.Interface, error)
+	// there is none. It gets the configuration of a client of the cluster.
+	Resources func(*clientrest.Config) (map[string]rest.Storage, admission.Interface, error)
 }
 
-// Place is where a server serves.
-type Place struct {
-	// Client is the configuration of a client of the cluster.
-	Client *clientrest.Config
-	Group  string
-	// Scheme has the types under that group.
-	Scheme *runtime.Scheme
+// AddFlags adds the flags that all these servers have. What is in the options already is
+// their default.
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.Group, "group", o.Group, "the API group to serve")
+	flags.StringVar(&o.Service, "service", o.Service, "the Service that leads to the server, in the namespace "+o.Namespace)
+	flags.StringVar(&o.Host, "host", cmp.Or(os.Getenv("LAB_HOST"), "localhost"), "the name or the address by which the kube-apiserver reaches this host")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "the cluster; the server asks it as whom the kubeconfig names")
+}
+
+// Parse reads the arguments of a command line that has no other flags, of a server of
+// PortRules, which it adds to the options.
+func (o *Options) Parse(args []string) (err error) {
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	o.AddFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	o.Version, o.Definitions = v2.Version, openapi.Definitions
+	o.Scheme, err = newScheme(o.Group)
+	return err
 }
 
 // ready is printed when the aggregator has been told.
@@ -100,44 +119,37 @@ func Main(subresource string, storage func(Rules) rest.Storage) {
 // Run serves portrules and a subresource of it, and registers both with the aggregator,
 // until ctx ends.
 func Run(ctx context.Context, args []string, stdout io.Writer, subresource string, storage func(Rules) rest.Storage) error {
-	return Serve(ctx, args, stdout, Options{
-		Namespace: "lab-11", Group: Group, Service: "command",
-		Resources: func(place Place) (map[string]rest.Storage, admission.Interface, error) {
-			rules := NewMemory(place.Group)
-			return map[string]rest.Storage{api.Resource: rules, api.Resource + "/" + subresource: storage(rules)}, nil, nil
-		},
-	})
-}
-
-// Serve serves the resources of the options, and registers them with the aggregator, until
-// ctx ends.
-func Serve(ctx context.Context, args []string, stdout io.Writer, options Options) (err error) {
-	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	group := flags.String("group", options.Group, "the API group to serve")
-	name := flags.String("service", options.Service, "the Service that leads to the server, in the namespace "+options.Namespace)
-	host := flags.String("host", cmp.Or(os.Getenv("LAB_HOST"), "localhost"), "the name or the address by which the kube-apiserver reaches this host")
-	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "the cluster; the server asks it as whom the kubeconfig names")
-	if err := flags.Parse(args); err != nil {
+	o := Options{Namespace: "lab-11", Group: Group, Service: "command"}
+	if err := o.Parse(args); err != nil {
 		return err
 	}
-	if *kubeconfig == "" {
+	o.Resources = func(*clientrest.Config) (map[string]rest.Storage, admission.Interface, error) {
+		rules := NewMemory(o.Group)
+		return map[string]rest.Storage{api.Resource: rules, api.Resource + "/" + subresource: storage(rules)}, nil, nil
+	}
+	return Serve(ctx, stdout, o)
+}
+
+// Serve serves a group and registers it with the aggregator, until ctx ends.
+func Serve(ctx context.Context, stdout io.Writer, o Options) (err error) {
+	if o.Kubeconfig == "" {
 		return errors.New("which cluster? Set KUBECONFIG: eval \"$(lab env)\"")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
+	client, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	registration, err := newRegistration(client, *group, options.Namespace, *name, *host)
+	registration, err := newRegistration(client, o)
 	if err != nil {
 		return err
 	}
-	config, port, err := configure(ctx, client, *group, *host, registration.pair)
+	config, port, err := configure(ctx, client, o, registration.pair)
 	if err != nil {
 		return err
 	}
-	generic, err := install(config, Place{Client: client, Group: *group}, options.Resources)
+	generic, err := install(config, client, o)
 	if err != nil {
 		return err
 	}
@@ -147,11 +159,11 @@ func Serve(ctx context.Context, args []string, stdout io.Writer, options Options
 		return err
 	}
 	defer func() { err = errors.Join(err, registration.remove()) }()
-	fmt.Fprintln(stdout, ready, *group)
+	fmt.Fprintln(stdout, ready, o.Group)
 	return <-ended
 }
 
-// newScheme registers the types under a group.
+// newScheme registers PortRules, and CallerReviews, under a group.
 func newScheme(group string) (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v2.AddToScheme(scheme, group), callerreview.AddToScheme(scheme, group)); err != nil {
@@ -159,28 +171,29 @@ func newScheme(group string) (*runtime.Scheme, error) {
 	}
 	// the hub is v2 itself, registered a second time as the internal version
 	scheme.AddKnownTypes(schema.GroupVersion{Group: group, Version: runtime.APIVersionInternal}, &v2.PortRule{}, &v2.PortRuleList{}, &callerreview.CallerReview{})
-	core := schema.GroupVersion{Version: "v1"}
-	metav1.AddToGroupVersion(scheme, core)
-	scheme.AddUnversionedTypes(core, &metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
+	AddMetaTypes(scheme)
 	return scheme, nil
 }
 
+// AddMetaTypes adds what every server answers with beside its own kinds.
+func AddMetaTypes(scheme *runtime.Scheme) {
+	core := schema.GroupVersion{Version: "v1"}
+	metav1.AddToGroupVersion(scheme, core)
+	scheme.AddUnversionedTypes(core, &metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
+}
+
 // configure makes the configuration of a server that listens on a free port of this host.
-func configure(ctx context.Context, client *clientrest.Config, group, host string, pair *certs.Pair) (*genericapiserver.RecommendedConfig, int, error) {
-	scheme, err := newScheme(group)
-	if err != nil {
-		return nil, 0, err
-	}
-	config := genericapiserver.NewRecommendedConfig(serializer.NewCodecFactory(scheme))
+func configure(ctx context.Context, client *clientrest.Config, o Options, pair *certs.Pair) (*genericapiserver.RecommendedConfig, int, error) {
+	config := genericapiserver.NewRecommendedConfig(serializer.NewCodecFactory(o.Scheme))
 	config.EffectiveVersion = compatibility.DefaultComponentGlobalsRegistry.EffectiveVersionFor(basecompatibility.DefaultKubeComponent)
-	namer := endpointsopenapi.NewDefinitionNamer(scheme)
-	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.Definitions, namer)
-	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.Definitions, namer)
+	namer := endpointsopenapi.NewDefinitionNamer(o.Scheme)
+	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(o.Definitions, namer)
+	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(o.Definitions, namer)
 	config.LoopbackClientConfig = &clientrest.Config{} // for hooks that it has not
 
 	bind := "127.0.0.1:0"
-	if net.ParseIP(host) != nil {
-		bind = net.JoinHostPort(host, "0") // reached from a container
+	if net.ParseIP(o.Host) != nil {
+		bind = net.JoinHostPort(o.Host, "0") // reached from a container
 	}
 	listener, err := net.Listen("tcp", bind)
 	if err != nil {
@@ -271,19 +284,18 @@ func delegate(ctx context.Context, client *clientrest.Config, config *genericapi
 }
 
 // install makes the server and installs the resources.
-func install(config *genericapiserver.RecommendedConfig, place Place, resources func(Place) (map[string]rest.Storage, admission.Interface, error)) (*genericapiserver.GenericAPIServer, error) {
-	var err error
-	if place.Scheme, err = newScheme(place.Group); err != nil {
+func install(config *genericapiserver.RecommendedConfig, client *clientrest.Config, o Options) (*genericapiserver.GenericAPIServer, error) {
+	resources, plugins, err := o.Resources(client)
+	if err != nil {
 		return nil, err
 	}
-	info := genericapiserver.NewDefaultAPIGroupInfo(place.Group, place.Scheme, runtime.NewParameterCodec(place.Scheme), serializer.NewCodecFactory(place.Scheme))
-	if info.VersionedResourcesStorageMap[v2.Version], config.AdmissionControl, err = resources(place); err != nil {
-		return nil, err
-	}
+	config.AdmissionControl = plugins
 	generic, err := config.Complete().New("lab-server", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, err
 	}
+	info := genericapiserver.NewDefaultAPIGroupInfo(o.Group, o.Scheme, runtime.NewParameterCodec(o.Scheme), serializer.NewCodecFactory(o.Scheme))
+	info.VersionedResourcesStorageMap[o.Version] = resources
 	return generic, generic.InstallAPIGroup(&info)
 }
 
@@ -302,8 +314,8 @@ type registration struct {
 	aggregator apiregistrationclient.APIServicesGetter
 }
 
-func newRegistration(client *clientrest.Config, group, namespace, name, host string) (*registration, error) {
-	r := &registration{}
+func newRegistration(client *clientrest.Config, o Options) (*registration, error) {
+	r, namespace, name, host := &registration{}, o.Namespace, o.Service, o.Host
 	var err error
 	if r.core, err = corev1client.NewForConfig(client); err != nil {
 		return nil, err
@@ -334,9 +346,9 @@ func newRegistration(client *clientrest.Config, group, namespace, name, host str
 		}
 	}
 	r.apiService = &apiregistrationv1.APIService{
-		ObjectMeta: metav1.ObjectMeta{Name: v2.Version + "." + group},
+		ObjectMeta: metav1.ObjectMeta{Name: o.Version + "." + o.Group},
 		Spec: apiregistrationv1.APIServiceSpec{
-			Group: group, Version: v2.Version, GroupPriorityMinimum: 1000, VersionPriority: 10, CABundle: ca.PEM(),
+			Group: o.Group, Version: o.Version, GroupPriorityMinimum: 1000, VersionPriority: 10, CABundle: ca.PEM(),
 			Service: &apiregistrationv1.ServiceReference{Namespace: namespace, Name: name},
 		},
 	}

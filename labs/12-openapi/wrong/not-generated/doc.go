@@ -1,0 +1,7 @@
+// This program writes the OpenAPI definitions of the types in types.go. generate.sh makes
+// them, from the comments and from the markers, the lines that begin with a plus sign. Of
+// a whole package they stand here.
+//
+// +k8s:openapi-gen=true
+// +k8s:openapi-model-package=org.fedoraproject.firewalld.sets.v1
+package main
