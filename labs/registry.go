@@ -15,6 +15,7 @@ import (
 	openapi "portrule.example/lab/labs/12-openapi"
 	breakit "portrule.example/lab/labs/13-break-it"
 	movinghouse "portrule.example/lab/labs/14-moving-house"
+	measure "portrule.example/lab/labs/15-measure-it-yourself"
 	emptyfolder "portrule.example/lab/labs/16-from-an-empty-folder"
 
 	"portrule.example/lab/labs/lab"
@@ -36,5 +37,6 @@ var exercises = map[string]lab.Exercise{
 	"12-openapi":               openapi.Exercise,
 	"13-break-it":              breakit.Exercise,
 	"14-moving-house":          movinghouse.Exercise,
+	"15-measure-it-yourself":   measure.Exercise,
 	"16-from-an-empty-folder":  emptyfolder.Exercise,
 }
