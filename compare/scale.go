@@ -229,13 +229,17 @@ type heaps struct {
 	last map[string]float64
 	// kept is by how much each implementation's objects have made them grow so far.
 	kept map[string]float64
+	// shrunk are the implementations of which nothing can be said.
+	shrunk map[string]bool
 }
 
 // keepers are the processes that keep the objects of each implementation in their watch
 // caches.
 var keepers = map[string]string{bench.CRD: apiserverProcess, bench.Native: apiserverProcess, bench.Aggregated: testbed.ServerProcess}
 
-func newHeaps(r *suiteRun) *heaps { return &heaps{run: r, kept: map[string]float64{}} }
+func newHeaps(r *suiteRun) *heaps {
+	return &heaps{run: r, kept: map[string]float64{}, shrunk: map[string]bool{}}
+}
 
 // before takes what the heaps are now.
 func (h *heaps) before(ctx context.Context) error {
@@ -273,10 +277,25 @@ func (h *heaps) add(ctx context.Context, impl string, size int) error {
 	if err != nil {
 		return err
 	}
+	h.keep(impl, size, live)
+	return nil
+}
+
+// keep notes by how much the heap of the keeper of an implementation, which is live now,
+// has grown. A heap that has shrunk says nothing of the objects.
+func (h *heaps) keep(impl string, size int, live float64) {
+	keeper := keepers[impl]
 	h.kept[impl] += live - h.last[keeper]
 	h.last[keeper] = live
+	if h.shrunk[impl] {
+		return
+	}
+	if h.kept[impl] <= 0 {
+		h.shrunk[impl] = true
+		h.run.notRun("heap", impl, fmt.Sprintf("with %d objects %s had let go of more, in the meantime, than they take", size, keeper))
+		return
+	}
 	m := bench.Few(h.run.suite.Name, "heap", impl, "memory", "B", []float64{h.kept[impl]})
 	m.Axis, m.Size, m.Process = bench.Objects, float64(size), keeper
 	h.run.result.Measurements = append(h.run.result.Measurements, m)
-	return nil
 }

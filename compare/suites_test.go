@@ -13,6 +13,7 @@ import (
 	"portrule.example/lab/compare/bench"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/progress"
+	"portrule.example/lab/compare/testbed"
 	"portrule.example/lab/crd/manifests"
 )
 
@@ -205,5 +206,27 @@ func TestSizes(t *testing.T) {
 		if got := (&benchFlags{quick: c.quick, size: c.size}).sizes(); !slices.Equal(got, c.want) {
 			t.Errorf("quick %t, size %d: got %v, want %v", c.quick, c.size, got, c.want)
 		}
+	}
+}
+
+// A heap that shrinks while objects are added has let go of something else: that is said,
+// and not taken for what objects need.
+func TestHeapThatShrinks(t *testing.T) {
+	run := &suiteRun{suite: bench.Scale, result: &bench.Result{}}
+	heaps := newHeaps(run)
+	heaps.last = map[string]float64{apiserverProcess: 100e6, testbed.ServerProcess: 50e6}
+	for i, live := range []float64{110e6, 90e6, 140e6} {
+		heaps.keep(bench.Native, 100*(i+1), live)
+	}
+	heaps.keep(bench.Aggregated, 100, 53e6)
+	var got []string
+	for _, m := range run.result.Measurements {
+		got = append(got, fmt.Sprintf("%s %g: %g", m.Impl, m.Size, m.Median))
+	}
+	if want := []string{"native 100: 1e+07", "aggregated 100: 3e+06"}; !slices.Equal(got, want) {
+		t.Errorf("measured %q, want %q", got, want)
+	}
+	if n := run.result.NotRun; len(n) != 1 || n[0].Impl != bench.Native || !strings.Contains(n[0].Why, "with 200 objects") {
+		t.Errorf("not run: %+v, want native from 200 objects on", n)
 	}
 }
