@@ -2,10 +2,9 @@
 // aggregated server's /openapi/v2 and /openapi/v3, and for server-side apply,
 // which reads the same description.
 //
-// openapi-gen writes the descriptions of api/v1, api/v2 and api/callerreview from their Go
-// source. Those of the
-// meta types are the ones that k8s.io/apiextensions-apiserver publishes, so they
-// are not generated a second time.
+// openapi-gen writes the descriptions of api/v1, api/v2 and api/callerreview from
+// their Go source. Those of the meta types are the ones that
+// k8s.io/apiextensions-apiserver publishes, so they are not generated a second time.
 package openapi
 
 import (
