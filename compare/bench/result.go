@@ -295,4 +295,10 @@ const (
 	Smaller      Verdict = "smaller" // of memory, and of CPU time
 	Larger       Verdict = "larger"
 	NoDifference Verdict = "no difference found"
+	// TooFew is the verdict where the 95% interval leaves 1 out, and the samples are too few
+	// for an interval of the confidence that counts all comparisons.
+	TooFew Verdict = "too few samples"
 )
+
+// Found is whether a verdict is that there is a difference.
+func (v Verdict) Found() bool { return v != NoDifference && v != TooFew && v != "" }

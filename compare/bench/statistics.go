@@ -263,10 +263,11 @@ func (s *summary) judge() {
 		s.compared[i].Verdict = verdict(c.Metric, summary.Lo, summary.Hi)
 		if !ok && (c.Low > 1 || c.High < 1) {
 			few++
+			s.compared[i].Verdict = TooFew
 		}
 	}
 	if few > 0 {
-		s.warnings = append(s.warnings, fmt.Sprintf("%d comparisons have too few samples for a verdict, although their interval leaves 1 out: take more", few))
+		s.warnings = append(s.warnings, fmt.Sprintf("%d comparisons have an interval that leaves 1 out, and too few samples for a verdict: take more", few))
 	}
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -74,6 +75,26 @@ func TestSummarizeTooFew(t *testing.T) {
 	measurements, comparisons, warnings := Summarize([]Samples{samples}, "", nil)
 	if len(measurements) > 0 || len(comparisons) > 0 || len(warnings) != 3 {
 		t.Errorf("got %v, %v and the warnings %q, want three warnings alone", measurements, comparisons, warnings)
+	}
+}
+
+// Seven rounds are enough for an interval of one comparison, and too few for one of twenty.
+func TestSummarizeTooFewForAVerdict(t *testing.T) {
+	for cases, want := range map[int]Verdict{1: Slower, 20: TooFew} {
+		var all []Samples
+		for i := range cases {
+			samples := Samples{Suite: "verbs", Case: Case{Name: fmt.Sprint(i)}, Impls: three, Pairs: [][2]string{{Aggregated, CRD}}, Impl: map[string][]time.Duration{}}
+			for range 7 {
+				for impl, taken := range map[string]time.Duration{CRD: 1, Aggregated: 2, Native: 1} {
+					samples.Impl[impl] = append(samples.Impl[impl], taken)
+				}
+			}
+			all = append(all, samples)
+		}
+		_, comparisons, warnings := Summarize(all, "", nil)
+		if got := comparisons[0].Verdict; got != want || want.Found() != (len(warnings) == 0) {
+			t.Errorf("the verdict on one of %d comparisons is %q with the warnings %q, want %q", cases, got, warnings, want)
+		}
 	}
 }
 

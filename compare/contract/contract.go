@@ -32,8 +32,6 @@ type Case struct {
 	Kubectl string
 	// Alone is whether the case disturbs others, so that none may run beside it.
 	Alone bool
-	// Doc and Lab name the page and the exercise that explain it, empty for none.
-	Doc, Lab string
 }
 
 // Area is the first part of the ID.

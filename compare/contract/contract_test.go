@@ -56,6 +56,19 @@ func TestTable(t *testing.T) {
 		if n < 3 {
 			t.Errorf("the area %s has %d cases, want at least 3", area, n)
 		}
+		if Guides[area].Doc == "" {
+			t.Errorf("no page explains the area %s", area)
+		}
+	}
+	for area, guide := range Guides {
+		if perArea[area] == 0 {
+			t.Errorf("a page explains the area %s, which has no case", area)
+		}
+		for _, path := range []string{guide.Doc, guide.Lab} {
+			if _, err := os.Stat(filepath.Join("..", "..", path)); err != nil {
+				t.Errorf("the guide of the area %s: %v", area, err)
+			}
+		}
 	}
 }
 

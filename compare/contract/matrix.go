@@ -47,8 +47,9 @@ type Entry struct {
 	Reason  string   `json:"reason"`
 	Kubectl string   `json:"kubectl,omitempty"`
 	Rows    []string `json:"rows,omitempty"`
-	Doc     string   `json:"doc"`
-	Lab     string   `json:"lab"`
+	// Doc and Lab are those of its [Guide].
+	Doc string `json:"doc"`
+	Lab string `json:"lab"`
 }
 
 // Duplicates is a figure about R4 under concurrent creates of one endpoint.
@@ -72,7 +73,7 @@ func NewMatrix(rows []Row, environment bench.Environment, warnings []string) *Ma
 	for _, row := range rows {
 		entry := Entry{
 			ID: row.ID, Area: row.Area(), Ask: row.Ask, Verdict: row.Verdict, CRD: row.CRD, Aggregated: row.Aggregated,
-			Reason: row.Want.Why, Kubectl: row.Kubectl, Rows: row.Rows, Doc: row.Doc, Lab: row.Lab,
+			Reason: row.Want.Why, Kubectl: row.Kubectl, Rows: row.Rows, Doc: Guides[row.Area()].Doc, Lab: Guides[row.Area()].Lab,
 		}
 		if row.Because != "" {
 			entry.Reason = row.Because

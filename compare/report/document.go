@@ -233,7 +233,7 @@ func howToRead(result *bench.Result) []string {
 	return append(lines,
 		"A ratio is computed for each round, in which the implementations take turns; n is the number of rounds, without those that warmed the case up.",
 		"A difference counts as found if the ratio's interval leaves 1 out at a confidence that counts all comparisons of the metric: "+
-			"with 95% confidence none of them finds a difference that is not there. \"No difference found\" does not say that there is none: the interval says how large it may be.",
+			"with 95% confidence none of them finds a difference that is not there. \"No difference found\" does not say that there is none: the interval says how large it may be. \"Too few samples\": the 95% interval leaves 1 out, and such a confidence takes more rounds.",
 	)
 }
 

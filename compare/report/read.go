@@ -154,7 +154,7 @@ func Changes(w io.Writer, changes []bench.Change) error {
 		if c.FloorMoved {
 			moved++
 		}
-		if c.Verdict == bench.NoDifference {
+		if !c.Verdict.Found() {
 			continue
 		}
 		what := c.Row.Metric

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"portrule.example/lab/compare/bench"
+	"portrule.example/lab/compare/contract"
 	"portrule.example/lab/compare/relay"
 )
 
@@ -37,6 +38,9 @@ func summarize(result *bench.Result, parity *parityMatrix) []string {
 	}
 	return all[:min(len(all), mostSentences)]
 }
+
+// Summary is a run in words, as its reports have it at their top. parity may be nil.
+func Summary(result *bench.Result, parity *contract.Matrix) []string { return summarize(result, parity) }
 
 // compared finds the comparison of two implementations, their variants included if they
 // are not there themselves.
@@ -77,9 +81,12 @@ func (s summary) medians(c bench.Comparison) string {
 }
 
 // ratio says a comparison in words: "1.62 times as long [1.58, 1.66]", or that no
-// difference was found.
+// difference was found, or why there is no verdict.
 func ratio(c bench.Comparison, as string) string {
-	if c.Verdict == bench.NoDifference {
+	if !c.Verdict.Found() {
+		if c.Verdict == bench.TooFew {
+			return "too few samples for a verdict: " + times(ratioOf(c))
+		}
 		text := "no difference found: " + times(ratioOf(c))
 		if c.Low > 1 || c.High < 1 {
 			text += ", which is not enough where so many comparisons are made"
@@ -91,7 +98,7 @@ func ratio(c bench.Comparison, as string) string {
 
 // versus is a sentence about how long something takes on either side.
 func (s summary) versus(what string, c bench.Comparison, of, to string) string {
-	if c.Verdict == bench.NoDifference {
+	if !c.Verdict.Found() {
 		return fmt.Sprintf("%s, %s or %s: %s", what, of, to, ratio(c, ""))
 	}
 	return fmt.Sprintf("%s takes %s %s as %s%s", what, ratio(c, "as long"), of, to, s.medians(c))
@@ -145,6 +152,9 @@ func verdictsInWords(all []bench.Comparison) string {
 		}
 		parts = append(parts, fmt.Sprintf("for %d no difference was found (their intervals reach from %.2fx to %.2fx)", n, low, high))
 	}
+	if n := len(by[bench.TooFew]); n > 0 {
+		parts = append(parts, fmt.Sprintf("for %d there were too few samples for a verdict", n))
+	}
 	begin := "Which one is faster depends on the request"
 	switch {
 	case len(slower)+len(faster) == 0:
@@ -186,7 +196,7 @@ func (s summary) writes() string {
 	var parts []string
 	for _, w := range []struct{ name, what string }{{"create", "creating"}, {"delete", "deleting"}, {"watch", "a write until a watch has its event"}} {
 		if c, ok := s.compared(bench.Verbs.Name, w.name, "latency", "", bench.Aggregated, bench.CRD); ok {
-			if c.Verdict == bench.NoDifference {
+			if !c.Verdict.Found() {
 				parts = append(parts, "for "+w.what+" "+ratio(c, ""))
 				continue
 			}
@@ -206,7 +216,7 @@ func (s summary) cpu() string {
 		return ""
 	}
 	what := fmt.Sprintf("The CPU time of all processes for a thousand reads of the same object (%s)", strings.TrimPrefix(c.Load, "closed, "))
-	if c.Verdict == bench.NoDifference {
+	if !c.Verdict.Found() {
 		return fmt.Sprintf("%s, %s or %s: %s.", what, fromServer, byCRD, ratio(c, ""))
 	}
 	return fmt.Sprintf("%s is %s %s as %s%s.", what, ratio(c, "as much"), fromServer, byCRD, s.medians(c))

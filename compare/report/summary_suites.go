@@ -30,14 +30,14 @@ func (s summary) webhooks() string {
 		}
 		c = s.Comparisons[at]
 	}
-	if c.Verdict == bench.NoDifference {
+	if !c.Verdict.Found() {
 		return "Creating through a CRD with webhooks or without: " + ratio(c, "") + "."
 	}
 	text := "Creating through a CRD with webhooks takes " + ratio(c, "as long") + " as without"
 	if d := c.Difference; d != nil {
 		text += fmt.Sprintf(", the median difference being %s [%s, %s]", signed(d.Value), signed(d.Low), signed(d.High))
 	}
-	return text + "."
+	return text + ": the webhook that keeps endpoints unique asks for a consistent list, which waits for the watch cache where others write."
 }
 
 // refusals is about a write that is refused, by the server's own code or by a webhook.

@@ -86,6 +86,14 @@ func TestSummaryFollowsTheFigures(t *testing.T) {
 			}, []string{"no difference found: 1.05x [1.01, 1.09], which is not enough where so many comparisons are made."}, []string{"Reading the same object again takes"},
 		},
 		{
+			"too few samples", func(t *testing.T, r *bench.Result, _ *parityMatrix) {
+				outcome(comparisonOf(t, r, verbs, "get", "latency", aggregated, crd), 1.5, 1.2, 1.9, bench.TooFew)
+			}, []string{
+				"Reading the same object again, from the aggregated server or through the CRD: too few samples for a verdict: 1.50x [1.20, 1.90].",
+				"for 1 there were too few samples for a verdict.",
+			}, []string{"Reading the same object again takes"},
+		},
+		{
 			"CPU time", func(t *testing.T, r *bench.Result, _ *parityMatrix) {
 				outcome(comparisonOf(t, r, verbs, "get", "cpu", aggregated, crd), 1.2, 0.9, 1.4, bench.NoDifference)
 			}, []string{"The CPU time of all processes for a thousand reads of the same object (8 clients), from the aggregated server or through the CRD: no difference found: 1.20x [0.90, 1.40]."},

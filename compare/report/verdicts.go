@@ -15,6 +15,7 @@ var verdictMarks = map[string]struct{ symbol, class string }{
 	string(bench.Slower):            {"−", "bad"},
 	string(bench.Larger):            {"−", "bad"},
 	string(bench.NoDifference):      {"○", "open"},
+	string(bench.TooFew):            {"?", "muted"},
 	string(contract.Same):           {"●", "good"},
 	string(contract.Differs):        {"◐", "open"},
 	string(contract.CRDOnly):        {"◖", "open"},
