@@ -106,6 +106,10 @@ generate: ## Write what is generated: protobuf and deepcopy functions, the CRD, 
 		--output-file zz_generated.openapi.go ./api/v1 ./api/v2 ./api/callerreview
 	go test ./crd/manifests -run TestWebhookManifest -update
 
+.PHONY: docs
+docs: ## Fill the pages in docs/ with the code and the figures that they show
+	@go run ./docs/pages
+
 .PHONY: update-format
 update-format: ## Format the Go code
 	$(GOLANGCI_LINT) fmt
@@ -165,8 +169,8 @@ verify-platforms: ## The programs compile for Linux and macOS, on amd64 and arm6
 	done
 
 .PHONY: docs-verify
-docs-verify: ## The documentation's links lead somewhere
-	go test -count=1 -run 'TestDocumentationLinks' .
+docs-verify: ## The pages show what the files and the runs say, and their links lead somewhere
+	@go run ./docs/pages --verify
 
 ##@ Help
 

@@ -1,6 +1,5 @@
 // Package lab_test holds the tests about the repository as a whole: which way
-// imports run, that both modules pin the same Kubernetes, and that links in the
-// documentation lead somewhere.
+// imports run, and that both modules pin the same Kubernetes.
 package lab_test
 
 import (
@@ -9,17 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/yuin/goldmark"
-	"github.com/yuin/goldmark/ast"
-	"github.com/yuin/goldmark/extension"
-	"github.com/yuin/goldmark/parser"
-	"github.com/yuin/goldmark/text"
 	"golang.org/x/mod/modfile"
 )
 
@@ -32,6 +25,7 @@ var trees = map[string][]string{
 	"aggregated": {"api"},
 	"compare":    {"api", "crd", "aggregated"},
 	"labs":       {"api", "crd", "aggregated", "compare"},
+	"docs":       {"compare", "labs"},
 }
 
 // apiMayImport is what api may import from elsewhere, so that whoever wants the
@@ -130,75 +124,4 @@ func versions(t *testing.T, path string) map[string]string {
 		selected[replace.Old.Path] = replace.New.Version
 	}
 	return selected
-}
-
-func TestDocumentationLinks(t *testing.T) {
-	out, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := strings.Fields(string(out))
-	if len(files) == 0 {
-		t.Fatal("there is no documentation")
-	}
-	for _, file := range files {
-		if strings.Contains(file, "/testdata/") {
-			continue // what a run leaves, beside files that it leaves too
-		}
-		for _, link := range links(t, file) {
-			if strings.Contains(link, "://") || strings.HasPrefix(link, "mailto:") {
-				continue
-			}
-			path, anchor, _ := strings.Cut(link, "#")
-			target := file
-			if path != "" {
-				target = filepath.Join(filepath.Dir(file), path)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: the link %s leads nowhere", file, link)
-			} else if anchor != "" && !slices.Contains(anchors(t, target), anchor) {
-				t.Errorf("%s: %s has no heading for the link %s", file, target, link)
-			}
-		}
-	}
-}
-
-func links(t *testing.T, file string) []string {
-	var found []string
-	walk(t, file, func(node ast.Node) {
-		switch node := node.(type) {
-		case *ast.Link:
-			found = append(found, string(node.Destination))
-		case *ast.Image:
-			found = append(found, string(node.Destination))
-		}
-	})
-	return found
-}
-
-func anchors(t *testing.T, file string) []string {
-	var found []string
-	walk(t, file, func(node ast.Node) {
-		if heading, ok := node.(*ast.Heading); ok {
-			if id, ok := heading.AttributeString("id"); ok {
-				found = append(found, string(id.([]byte)))
-			}
-		}
-	})
-	return found
-}
-
-func walk(t *testing.T, file string, visit func(ast.Node)) {
-	t.Helper()
-	source, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	markdown := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
-	_ = ast.Walk(markdown.Parser().Parse(text.NewReader(source)), func(node ast.Node, entering bool) (ast.WalkStatus, error) {
-		if entering {
-			visit(node)
-		}
-		return ast.WalkContinue, nil
-	})
 }

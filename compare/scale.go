@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"portrule.example/lab/compare/bench"
@@ -33,6 +34,16 @@ const (
 	scaleWindows, quickScaleWindows = 8, 6
 	scaleWindow, quickScaleWindow   = 400 * time.Millisecond, 100 * time.Millisecond
 	replicaClients                  = 16
+)
+
+// How the suite scale measures memory: at how many objects, each in addition to the first;
+// how often a heap is read until it is at rest, with what pause, and what counts as rest.
+var heapSizes = []int{500, 1000, 2000, 4000}
+
+const (
+	heapReadings = 30
+	heapPause    = time.Second
+	heapRest     = 256 << 10
 )
 
 // sizes are the numbers of objects that are measured: three at least, or there is no curve.
@@ -85,12 +96,17 @@ func runScale(ctx context.Context, r *suiteRun) (err error) {
 	}
 	switch {
 	case r.flags.quick:
-		r.notRun("replicas", "", "it takes two more control planes: leave out --quick")
+		for _, name := range []string{"replicas", "heap"} {
+			r.notRun(name, "", "it takes a control plane of its own: leave out --quick")
+		}
 	case !r.embedded():
 		r.notRun("replicas", "", "it takes a kube-apiserver with --enable-aggregator-routing: run it with --cluster embedded")
+		r.notRun("heap", "", "it takes a control plane where nothing else has run, and both servers on this host: run it with --cluster embedded")
 	default:
-		if err := r.growReplicas(ctx); err != nil {
-			return err
+		for _, on := range []func(context.Context) error{r.growReplicas, r.growHeaps} {
+			if err := on(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -101,24 +117,14 @@ func runScale(ctx context.Context, r *suiteRun) (err error) {
 func (r *suiteRun) growObjects(ctx context.Context, o bench.Options) error {
 	sizes := r.flags.sizes()
 	o.Plan = r.plan(sizeTime/2, sizeTime/2)
-	heaps := newHeaps(r)
 	if r.flags.quick {
 		// enough for intervals, if not for many verdicts
 		o.Rounds, o.Precision, o.Budget = quickSizeRounds, 0, 0
-		r.notRun("heap", "", "it takes garbage collections of the kube-apiserver: leave out --quick")
-		heaps = nil
 	}
 	for i, size := range sizes {
 		part := func(i int) float64 { return 0.7 * float64(i) / float64(len(sizes)) }
 		r.say(part(i), fmt.Sprintf("making %d objects", size))
-		measured := heaps
-		if i == 0 {
-			measured = nil // what the first few take is lost among what else comes and goes
-		}
-		err := measured.before(ctx)
-		if err == nil {
-			err = bench.GrowObjects(ctx, o.Sessions, size, func(ctx context.Context, s *bench.Session) error { return measured.add(ctx, s.Subject.Impl, size) })
-		}
+		err := bench.GrowObjects(ctx, o.Sessions, size)
 		if err == nil {
 			o.Axis, o.Size = bench.Objects, float64(size)
 			collections := o
@@ -215,87 +221,83 @@ func (r *suiteRun) growReplicas(ctx context.Context) (err error) {
 		}
 		bench.Renamed(sessions, fmt.Sprintf("r%d", n))
 		o.Size = float64(n)
-		if err := own.measure(ctx, o, bench.ReplicaCases(), 0.9+0.05*float64(n-1), 0.9+0.05*float64(n)); err != nil {
+		if err := own.measure(ctx, o, bench.ReplicaCases(), 0.9+0.03*float64(n-1), 0.9+0.03*float64(n)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// heaps are the live memories of the processes that keep the objects, as they grow. nil
-// measures none.
-type heaps struct {
-	run  *suiteRun
-	last map[string]float64
-	// kept is by how much each implementation's objects have made them grow so far.
-	kept map[string]float64
-	// shrunk are the implementations of which nothing can be said.
-	shrunk map[string]bool
 }
 
 // keepers are the processes that keep the objects of each implementation in their watch
 // caches.
 var keepers = map[string]string{bench.CRD: apiserverProcess, bench.Native: apiserverProcess, bench.Aggregated: testbed.ServerProcess}
 
-func newHeaps(r *suiteRun) *heaps {
-	return &heaps{run: r, kept: map[string]float64{}, shrunk: map[string]bool{}}
-}
-
-// before takes what the heaps are now.
-func (h *heaps) before(ctx context.Context) error {
-	if h == nil {
-		return nil
-	}
-	h.last = map[string]float64{}
-	for _, keeper := range []string{apiserverProcess, testbed.ServerProcess} {
-		live, err := h.run.bed.Heap(ctx, keeper)
-		if errors.Is(err, errors.ErrUnsupported) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		h.last[keeper] = live
-	}
-	return nil
-}
-
-// add adds by how much the objects of an implementation, which have become size, have made
-// the heap of their keeper grow.
-func (h *heaps) add(ctx context.Context, impl string, size int) error {
-	if h == nil {
-		return nil
-	}
-	keeper := keepers[impl]
-	if _, ok := h.last[keeper]; !ok {
-		if size == h.run.flags.sizes()[1] {
-			h.run.notRun("heap", impl, "the heap of "+keeper+" can be read where it is a process of this host alone")
-		}
-		return nil
-	}
-	live, err := h.run.bed.Heap(ctx, keeper)
+// growHeaps measures the live memory of the processes that keep objects, on a control plane
+// of its own: where other suites have run, their caches go while these grow.
+func (r *suiteRun) growHeaps(ctx context.Context) (err error) {
+	r.say(0.97, "memory, on a control plane of its own")
+	bed, stop, err := startBed(ctx, embedded(cluster.EmbeddedOptions{}), testbed.Alike(testbed.CRDSetup{}), func(string) {})
 	if err != nil {
 		return err
 	}
-	h.keep(impl, size, live)
+	defer func() { err = errors.Join(err, stop()) }()
+	own := &suiteRun{bed: bed, flags: r.flags, suite: r.suite, result: r.result, show: r.show, usage: bed.Usage}
+	namespaces, err := own.namespaces(ctx, "scale", "scale-list")
+	if err != nil {
+		return err
+	}
+	user, _, err := bed.User(ctx, "bench-scale", namespaces...)
+	if err != nil {
+		return err
+	}
+	sessions, err := bench.NewSessions(user, namespaces[0], namespaces[1], r.suite.Impls)
+	if err != nil {
+		return err
+	}
+	if _, err := bench.Level(ctx, sessions); err != nil {
+		return err
+	}
+	for i, s := range sessions {
+		first, impl := 0.0, s.Subject.Impl
+		for j, size := range heapSizes {
+			r.say(0.97+0.03*float64(i*len(heapSizes)+j)/float64(len(sessions)*len(heapSizes)), fmt.Sprintf("memory of %d objects of %s", size, impl))
+			if err := bench.GrowObjects(ctx, []*bench.Session{s}, size); err != nil {
+				return err
+			}
+			live, err := settled(ctx, func() (float64, error) { return bed.Heap(ctx, keepers[impl]) })
+			if err != nil {
+				return err
+			}
+			if j == 0 {
+				first = live // what the first objects take is lost among what else begins with them
+				continue
+			}
+			m := bench.Few(r.suite.Name, "heap", impl, "memory", "B", []float64{live - first})
+			m.Axis, m.Size, m.Process = bench.Objects, float64(size), keepers[impl]
+			r.result.Measurements = append(r.result.Measurements, m)
+		}
+	}
 	return nil
 }
 
-// keep notes by how much the heap of the keeper of an implementation, which is live now,
-// has grown. A heap that has shrunk says nothing of the objects.
-func (h *heaps) keep(impl string, size int, live float64) {
-	keeper := keepers[impl]
-	h.kept[impl] += live - h.last[keeper]
-	h.last[keeper] = live
-	if h.shrunk[impl] {
-		return
+// settled reads a heap until it does not change any more: the watch cache of a version that
+// is converted is filled behind the request. If it does not come to rest, the last is as
+// good as any.
+func settled(ctx context.Context, read func() (float64, error)) (float64, error) {
+	live, err := read()
+	for range heapReadings {
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(heapPause):
+		}
+		before := live
+		if live, err = read(); math.Abs(live-before) < heapRest {
+			return live, err
+		}
 	}
-	if h.kept[impl] <= 0 {
-		h.shrunk[impl] = true
-		h.run.notRun("heap", impl, fmt.Sprintf("with %d objects %s had let go of more, in the meantime, than they take", size, keeper))
-		return
-	}
-	m := bench.Few(h.run.suite.Name, "heap", impl, "memory", "B", []float64{h.kept[impl]})
-	m.Axis, m.Size, m.Process = bench.Objects, float64(size), keeper
-	h.run.result.Measurements = append(h.run.result.Measurements, m)
+	return live, err
 }

@@ -1,11 +1,14 @@
 package compare
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
@@ -13,7 +16,6 @@ import (
 	"portrule.example/lab/compare/bench"
 	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/progress"
-	"portrule.example/lab/compare/testbed"
 	"portrule.example/lab/crd/manifests"
 )
 
@@ -209,24 +211,28 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// A heap that shrinks while objects are added has let go of something else: that is said,
-// and not taken for what objects need.
-func TestHeapThatShrinks(t *testing.T) {
-	run := &suiteRun{suite: bench.Scale, result: &bench.Result{}}
-	heaps := newHeaps(run)
-	heaps.last = map[string]float64{apiserverProcess: 100e6, testbed.ServerProcess: 50e6}
-	for i, live := range []float64{110e6, 90e6, 140e6} {
-		heaps.keep(bench.Native, 100*(i+1), live)
-	}
-	heaps.keep(bench.Aggregated, 100, 53e6)
-	var got []string
-	for _, m := range run.result.Measurements {
-		got = append(got, fmt.Sprintf("%s %g: %g", m.Impl, m.Size, m.Median))
-	}
-	if want := []string{"native 100: 1e+07", "aggregated 100: 3e+06"}; !slices.Equal(got, want) {
-		t.Errorf("measured %q, want %q", got, want)
-	}
-	if n := run.result.NotRun; len(n) != 1 || n[0].Impl != bench.Native || !strings.Contains(n[0].Why, "with 200 objects") {
-		t.Errorf("not run: %+v, want native from 200 objects on", n)
-	}
+// A heap is read until it is at rest, and not for ever.
+func TestSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := 0
+		heap := func(values ...float64) func() (float64, error) {
+			read = 0
+			return func() (float64, error) {
+				read++
+				return values[min(read, len(values))-1], nil
+			}
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if live, err := settled(ctx, heap(90e6, 120e6, 120.1e6, 150e6)); live != 120.1e6 || err != nil {
+			t.Errorf("got %g and %v, want what it is when it changes little", live, err)
+		}
+		failed := errors.New("no heap")
+		if _, err := settled(ctx, func() (float64, error) { return 0, failed }); !errors.Is(err, failed) {
+			t.Errorf("got %v, want the error of reading", err)
+		}
+		cancel(failed)
+		if _, err := settled(ctx, heap(1, 1e9)); !errors.Is(err, failed) {
+			t.Errorf("got %v, want that it ends with its context", err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"portrule.example/lab/compare/bench"
 )
@@ -20,9 +21,16 @@ import (
 //	auth/get aggregated round-trips cache=cold link=to-etcd
 //	auth/growth aggregated latency load=400/s p99
 //	auth/growth aggregated subjectaccessreviews load=400/s model
+//	auth/growth aggregated latency load=100/s,4x250
 //	scale/list crd latency size=10000
-//	scale/list crd latency fit.perUnit        a curve: also fit.projection, fit.at=1000000
+//	scale/list crd latency fit.perUnit        what each further object takes
+//	scale/list crd latency fit.projection     the curve at ten times the greatest size
+//	scale/list crd latency fit.at=1000000     the curve at another size
+//	scale/list crd latency fit.within=60s     the size that takes so much: 60s, 256MiB
+//	scale/watch crd latency fit.rate          how many a second
 //	openapi/outage aggregated seen: the APIService is no longer Available
+//
+// What was seen ends at its first comma.
 //
 // What a question leaves open is the ordinary: one request at a time, through the
 // kube-apiserver, with a client certificate, all processes, no curve. It is an error if
@@ -76,7 +84,7 @@ func ask(question string) (asked, error) {
 		case pair && slices.Contains(keysOfFigures, key):
 			q.keys[key] = value
 		default:
-			return q, fmt.Errorf("%q: there is no %q: use %s=..., interval, p99, model, fit.perUnit, fit.projection or fit.at=N", question, word, strings.Join(keysOfFigures, "=..., "))
+			return q, fmt.Errorf("%q: there is no %q: use %s=..., interval, p99, model or fit.perUnit and its like", question, word, strings.Join(keysOfFigures, "=..., "))
 		}
 	}
 	return q, nil
@@ -106,7 +114,7 @@ func (q asked) one(candidates []fields) (int, error) {
 	for i, c := range candidates {
 		fits := true
 		for key, want := range q.keys {
-			fits = fits && (c[key] == want || key == "load" && strings.Contains(c[key], want))
+			fits = fits && (c[key] == want || key == "load" && loaded(c[key], want))
 		}
 		if fits {
 			left = append(left, i)
@@ -131,6 +139,18 @@ func (q asked) one(candidates []fields) (int, error) {
 		several = append(several, fmt.Sprint(map[string]string(candidates[i])))
 	}
 	return 0, fmt.Errorf("the run has %d such figures: say which of\n  %s", len(left), strings.Join(several, "\n  "))
+}
+
+// loaded is whether a load has each of some parts, without regard to blanks: 400/s,4x250 are
+// of "open, 400/s, 4 users x 250 names, ttl 1s".
+func loaded(load, parts string) bool {
+	load = strings.NewReplacer(" users", "", " names", "", " ", "").Replace(load)
+	for part := range strings.SplitSeq(parts, ",") {
+		if !slices.Contains(strings.Split(load, ","), part) {
+			return false
+		}
+	}
+	return true
 }
 
 func sizeText(size float64) string {
@@ -219,6 +239,16 @@ func (q asked) fit(result *bench.Result) (string, error) {
 		return q.text(f.Projection.Interval, f.Unit), nil
 	case what == "fit.projection":
 		return "", errors.New("its curve was not projected")
+	case (what == "fit.within" || what == "fit.rate") && (f.Growth != bench.Linear || f.PerUnit <= 0):
+		return "", fmt.Errorf("it grows %s: only what is linear has so many", f.Growth)
+	case what == "fit.rate":
+		return count(rounded(1e9/f.PerUnit)) + "/s", nil
+	case what == "fit.within":
+		most, err := amount(at)
+		if err != nil {
+			return "", err
+		}
+		return count(rounded((most - f.Fixed) / f.PerUnit)), nil
 	case what == "fit.at":
 		size, err := strconv.ParseFloat(at, 64)
 		if err != nil {
@@ -229,22 +259,47 @@ func (q asked) fit(result *bench.Result) (string, error) {
 		}
 		return brief(f.Fixed+f.PerUnit*math.Pow(size, f.Exponent), f.Unit), nil
 	}
-	return "", fmt.Errorf("there is no %q: use fit.perUnit, fit.projection or fit.at=N", q.what)
+	return "", fmt.Errorf("there is no %q: use fit.perUnit, fit.projection, fit.at=N, fit.within=60s or fit.rate", q.what)
+}
+
+// amount reads a time in nanoseconds, or a size in bytes.
+func amount(text string) (float64, error) {
+	if size, ok := strings.CutSuffix(text, "MiB"); ok {
+		n, err := strconv.ParseFloat(size, 64)
+		return n * (1 << 20), err
+	}
+	d, err := time.ParseDuration(text)
+	return float64(d), err
+}
+
+// rounded has two digits: a curve that is continued so far says no more.
+func rounded(v float64) float64 {
+	if v <= 0 {
+		return 0
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(v))-1)
+	return math.Round(v/unit) * unit
 }
 
 func (q asked) observation(result *bench.Result, what string) (string, error) {
 	for _, o := range result.Observations {
 		if o.Suite == q.suite && o.Case == q.name && o.Impl == q.impl && o.What == what {
-			return o.Seen, nil
+			seen, _, _ := strings.Cut(o.Seen, ",")
+			return seen, nil
 		}
 	}
 	return "", errors.New("the run has seen nothing of the kind")
 }
 
-// text is a value, with the ends of its interval if the question wants them.
+// text is a value, with the ends of its interval if the question wants them. A slope has
+// two digits after its point: what is less is noise.
 func (q asked) text(i bench.Interval, unit string) string {
-	if q.interval {
-		return brief(i.Value, unit) + " " + interval(i.Low, i.High, unit)
+	say := func(v float64) string { return brief(v, unit) }
+	if q.metric == "round-trips" {
+		say = func(v float64) string { return fmt.Sprintf("%.2f", math.Round(100*v)/100+0) }
 	}
-	return brief(i.Value, unit)
+	if q.interval {
+		return fmt.Sprintf("%s [%s, %s]", say(i.Value), say(i.Low), say(i.High))
+	}
+	return say(i.Value)
 }

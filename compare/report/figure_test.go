@@ -13,6 +13,7 @@ func TestFigure(t *testing.T) {
 		bench.Measurement{Suite: "asked", Case: "get", Impl: "crd", Path: bench.ViaAPIServer, Credential: bench.ByCertificate, Metric: "latency", Unit: "ns", Median: 2.5e6, Low: 2.4e6, High: 2.6e6, Quantiles: []bench.Quantile{{Q: 0.99, Value: 9e6, Low: 8e6, High: 1e7}}},
 		bench.Measurement{Suite: "asked", Case: "get", Impl: "crd", Path: "direct", Credential: bench.ByCertificate, Metric: "latency", Unit: "ns", Median: 1e6},
 		bench.Measurement{Suite: "asked", Case: "get", Impl: "crd", Path: bench.ViaAPIServer, Load: "open, 400/s", Metric: "latency", Unit: "ns", Median: 7e6},
+		bench.Measurement{Suite: "asked", Case: "get", Impl: "crd", Path: bench.ViaAPIServer, Link: "to-etcd", Metric: "round-trips", Unit: "1", Median: -0.0031, Low: -0.012, High: 1.0749},
 		bench.Measurement{Suite: "asked", Case: "list", Impl: "crd", Axis: bench.Objects, Size: 100, Metric: "latency", Unit: "ns", Median: 3e6},
 		bench.Measurement{Suite: "asked", Case: "list", Impl: "crd", Axis: bench.Objects, Size: 1000, Metric: "latency", Unit: "ns", Median: 4e6},
 	)
@@ -20,7 +21,7 @@ func TestFigure(t *testing.T) {
 	result.Fits = append(result.Fits,
 		bench.Fit{Suite: "asked", Case: "list", Impl: "crd", Metric: "latency", Unit: "ns", Growth: bench.Linear, Fixed: 1e6, PerUnit: 45_700, Projection: &bench.Projection{Size: 1e5, Interval: bench.Interval{Value: 4.57e9, Low: 4e9, High: 5e9}}},
 		bench.Fit{Suite: "asked", Case: "worse", Impl: "crd", Metric: "latency", Unit: "ns", Growth: bench.Worse, PerUnit: 10, Exponent: 2})
-	result.Observations = append(result.Observations, bench.Observation{Suite: "asked", Case: "outage", Impl: "aggregated", What: "it is gone: at all", Seen: "after 3 s"})
+	result.Observations = append(result.Observations, bench.Observation{Suite: "asked", Case: "outage", Impl: "aggregated", What: "it is gone: at all", Seen: "after 3 s, FailedDiscoveryCheck"})
 
 	for question, want := range map[string]string{
 		"asked/get crd latency":                                 "2.5 ms",
@@ -29,11 +30,14 @@ func TestFigure(t *testing.T) {
 		"asked/get crd latency path=direct":                     "1 ms",
 		"asked/get crd latency load=400/s":                      "7 ms",
 		"asked/get aggregated/crd latency":                      "1.50x",
+		"asked/get crd round-trips link=to-etcd interval":       "0.00 [-0.01, 1.07]",
 		"asked/get aggregated/crd latency interval":             "1.50x [1.40, 1.60]",
 		"asked/list crd latency size=1000":                      "4 ms",
 		"asked/list crd latency fit.perUnit":                    "45.7 µs",
 		"asked/list crd latency fit.projection":                 "4.57 s",
 		"asked/list crd latency fit.at=1000000":                 "45.7 s",
+		"asked/list crd latency fit.within=60s":                 "1,300,000",
+		"asked/list crd latency fit.rate":                       "22,000/s",
 		"asked/worse crd latency fit.at=1000":                   "10 ms",
 		"asked/outage aggregated seen: it is gone: at all":      "after 3 s",
 		"validation/accepted crd+webhooks webhook-calls":        "1",
@@ -57,6 +61,8 @@ func TestFigure(t *testing.T) {
 		"asked/get crd/native latency":        "no such figure",
 		"asked/worse crd latency fit.perUnit": "only what is linear",
 		"asked/worse crd latency fit.at=x":    "no size",
+		"asked/worse crd latency fit.rate":    "only what is linear",
+		"asked/list crd latency fit.within=1": "missing unit",
 		"asked/list crd latency fit.all":      `there is no "fit.all"`,
 		"asked/outage crd seen: smoke":        "has seen nothing of the kind",
 	} {

@@ -17,7 +17,7 @@ var pageTemplate string
 var pageStyle string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"style":   func() template.CSS { return template.CSS(pageStyle) }, //nolint:gosec // it is ours
+	"style":   func() template.CSS { return template.CSS(drawingStyle + pageStyle) }, //nolint:gosec // it is ours
 	"prose":   prose,
 	"cells":   cells,
 	"numeric": numeric,

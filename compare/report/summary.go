@@ -40,7 +40,9 @@ func summarize(result *bench.Result, parity *parityMatrix) []string {
 }
 
 // Summary is a run in words, as its reports have it at their top. parity may be nil.
-func Summary(result *bench.Result, parity *contract.Matrix) []string { return summarize(result, parity) }
+func Summary(result *bench.Result, parity *contract.Matrix) []string {
+	return summarize(result, parity)
+}
 
 // compared finds the comparison of two implementations, their variants included if they
 // are not there themselves.

@@ -444,4 +444,13 @@ func TestControlPlaneUnreachable(t *testing.T) {
 		_, err := createReview(t, credentials(replica.Config(bed.Admin), withToken(token)))
 		return err
 	})
+	// what people see most: a load balancer that breaks off the server's connections
+	proxy.reset()
+	if err := get("third"); !apierrors.IsInternalError(err) {
+		t.Errorf("connections are reset: got %v, want an internal error", err)
+	}
+	line := regexp.MustCompile(`Failed to make webhook authorizer request: Post "https://[^"]*/subjectaccessreviews[^"]*": .*connection reset by peer`)
+	if log := read(t, group.LogPath("portrule-apiserver-alone")); !line.Match(log) {
+		t.Errorf("the log does not say that the review was broken off:\n%s", log)
+	}
 }

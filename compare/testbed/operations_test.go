@@ -779,6 +779,8 @@ type cuttable struct {
 	// listener is nil while the proxy is cut.
 	listener    net.Listener
 	connections []net.Conn
+	// resets is whether connections are reset as soon as the client has sent something.
+	resets bool
 }
 
 func newCuttable(t *testing.T, etcd string) *cuttable {
@@ -807,6 +809,22 @@ func (p *cuttable) cut() {
 	p.listener, p.connections = nil, nil
 }
 
+// reset ends all connections by a TCP reset, and those that come.
+func (p *cuttable) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resets = true
+	for _, connection := range p.connections {
+		reset(connection)
+	}
+	p.connections = nil
+}
+
+func reset(connection net.Conn) {
+	_ = connection.(*net.TCPConn).SetLinger(0)
+	_ = connection.Close()
+}
+
 // restore accepts connections, at the same address as before.
 func (p *cuttable) restore(t *testing.T) {
 	t.Helper()
@@ -830,6 +848,14 @@ func (p *cuttable) restore(t *testing.T) {
 
 // connect leads a client to etcd, unless the listener that has accepted it is closed.
 func (p *cuttable) connect(client net.Conn, listener net.Listener) {
+	p.mu.Lock()
+	resets := p.resets
+	p.mu.Unlock()
+	if resets {
+		_, _ = client.Read(make([]byte, 1))
+		reset(client)
+		return
+	}
 	etcd, err := net.Dial("tcp", p.etcd)
 	if err != nil {
 		_ = client.Close()
