@@ -1,9 +1,22 @@
 // Package api is the contract: what every implementation of PortRule serves.
 //
-// The packages below it hold the types by version, with their defaulting and
-// validation. This one has the cases of testdata/, by which every implementation
-// is judged: the Go validation, the CRD's schema and the aggregated server. [Rules]
-// are specs, changes among them; [Manifests] are whole manifests.
+// This package itself has the names on which everybody agrees (api.go: groups, kind,
+// annotations), the ports that a namespace may allow ([ParsePorts], ports.go), and the
+// cases of testdata/, by which every implementation is judged (corpus.go): the Go
+// validation, the CRD's schema and the aggregated server. [Rules] are specs, changes
+// among them; [Manifests] are whole manifests.
+//
+// The packages below it:
+//
+//   - v2 holds PortRule as it is stored, with its defaulting and validation: read that
+//     first.
+//   - v1 holds PortRule as it was first published, and the conversion to v2 and back.
+//   - nftables writes a rule as a script for nft.
+//   - probe dials the endpoint of a rule, within limits.
+//   - callerreview holds a kind that the aggregated server alone can serve.
+//
+// Nothing here imports more than the standard library and k8s.io/apimachinery: whoever
+// wants the types gets nothing with them.
 package api
 
 import (

@@ -1,9 +1,17 @@
 // Package compare is the program bin/compare: it starts a control plane with both
 // implementations of PortRule and measures them.
 //
-// [Run] is the entry, each command a file of its own. The work is done elsewhere:
-// cluster finds or makes the control plane, testbed installs both
-// implementations, bench measures, report writes.
+// [Run] is the entry. The commands are in benchmark.go, parity.go, trace.go, images.go,
+// in up.go that of a lab to try things out in, and in results.go those that look at what
+// is there. The work is done elsewhere: cluster finds or makes the control plane, testbed
+// installs both implementations, bench measures, contract judges, trace draws requests,
+// report writes.
+//
+// What a suite needs beyond requests, such as servers and CRDs of its own, is in the
+// file of its name: auth.go, validation.go, subresources.go, openapi.go, scale.go,
+// peers.go.
+//
+// Read benchmark.go first, then testbed/testbed.go and bench/bench.go.
 package compare
 
 import (

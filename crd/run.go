@@ -1,9 +1,17 @@
 // Package crd serves PortRule from a CustomResourceDefinition.
 //
-// The kube-apiserver does the serving: manifests/ holds what it must be told, the
-// schema with its CEL rules and the policies. What they cannot say is done by the
+// The kube-apiserver does the serving: package manifests holds what it must be told,
+// the schema with its CEL rules and the policies. What they cannot say is done by the
 // program portrule-controller, which [Run] is: package webhook converts between
-// versions, validates and mutates, package controller puts rules into force.
+// versions, validates and mutates, package controller puts rules into force, package
+// certificates keeps the certificate of the webhooks valid.
+//
+// Read manifests/crd first, then manifests/policy, then webhook/webhook.go and
+// controller/controller.go. In this package run.go has the flags and what they start,
+// server.go is why no call of a webhook is lost when the program ends, tracing.go
+// sends spans.
+//
+// What is said of PortRule itself, whatever serves it, is in package api.
 package crd
 
 import (

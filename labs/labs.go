@@ -3,8 +3,15 @@
 //
 // [Run] is the entry. cluster.go keeps the control plane of the labs in the background,
 // work.go looks after the learner's files, check.go checks them, verify.go does each
-// lab as a learner would, by its README. What a lab is made of is in package lab, each
-// lab in a folder of its own, NN-name; registry.go has them all.
+// lab as a learner would, by its README. memory.go remembers how far the learner is,
+// doctor.go and workshop.go look at the machine, terminal.go writes.
+//
+// What a lab is made of is in package lab, what its README says to do in package
+// readme. Each lab is in a folder of its own, NN-name, whose package checks it;
+// registry.go has them all.
+//
+// Read labs.go first, then check.go and lab/lab.go. labs/README.md says how to make a
+// lab.
 package labs
 
 import (

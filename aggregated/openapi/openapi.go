@@ -3,8 +3,13 @@
 // which reads the same description.
 //
 // openapi-gen writes the descriptions of api/v1, api/v2 and api/callerreview from
-// their Go source. Those of the meta types are the ones that
-// k8s.io/apiextensions-apiserver publishes, so they are not generated a second time.
+// their Go source into zz_generated.openapi.go; make generate runs it. Those of the
+// meta types are the ones that k8s.io/apiextensions-apiserver publishes, so they are
+// not generated a second time.
+//
+// [Definitions] is all of them together, and what aggregated/config.go gives the
+// generic server. For a CRD the kube-apiserver writes the same documents itself, from
+// the schema; the suite openapi of the comparison says where the two differ.
 package openapi
 
 import (

@@ -23,6 +23,8 @@
 // diff.go what two results have to say about each other, noise.go looks at the machine.
 // The suites are in files of their names: verbs.go, validation.go, subresources.go,
 // openapi.go, scale.go, auth.go, peers.go.
+//
+// Read bench.go first, then verbs.go, the plainest suite, and result.go.
 package bench
 
 import (

@@ -6,6 +6,15 @@
 // signs its serving certificate (the kube-apiserver verifies it, by the
 // APIService's caBundle), the front-proxy CA (the server verifies the
 // kube-apiserver by it) and the client CA (both verify users by it).
+//
+// [NewCA] makes a [CA]; [Load] reads one that a cluster has. [CA.Serving] and
+// [CA.Client] sign a [Pair] for a server and for a user. The forms with Until are for
+// certificates whose end is what matters, such as one that has expired. The keys are in
+// memory: who wants files writes them.
+//
+// Which CA signs what is to be seen in cluster/embedded.go and testbed/server.go. The
+// certificates that a server in a cluster renews by itself are another matter, that of
+// aggregated/certificates and crd/certificates.
 package certs
 
 import (

@@ -2,8 +2,21 @@
 // implementations are compared.
 //
 // A [Provider] is e2e-framework's E2EClusterProvider and what the comparison
-// needs beyond it. [NewEmbedded] starts a kube-apiserver and an etcd as processes
-// of this host; [NewExisting] takes a cluster that is there already.
+// needs beyond it. There are three:
+//
+//   - [Embedded] starts a kube-apiserver and an etcd as processes of this host. It has
+//     neither nodes nor a controller manager, and is there after a few seconds.
+//   - [Kind] makes a cluster whose one node is a container. kindconfig.go is what that
+//     node is told, engine.go asks docker, podman or nerdctl, claim.go keeps clusters
+//     that are ours from those that are somebody else's.
+//   - [Existing] takes the cluster of a kubeconfig, and does not end it.
+//
+// [Choose] says which of the first two suits this host. The processes that a provider
+// starts belong to a group of package process, so that none outlives its run.
+//
+// Read [Provider] first, then embedded.go, which has the flags that turn the
+// aggregation layer on. assets.go says where the programs are looked for.
+// Package testbed installs the implementations on what a provider has made.
 package cluster
 
 import (

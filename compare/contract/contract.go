@@ -2,8 +2,18 @@
 // is asked of each, what each must answer, and why where the answers differ.
 //
 // A [Case] asks something of a [Side], with raw requests, and says in words what came
-// of it. [Cases] is the table, in the files cases_*.go by area. [Run] puts every case
-// to both sides and yields the [Matrix].
+// of it. Its [Want] says what must come of it: the same on both sides ([Both]), or a
+// difference with its reason ([Differ], [OnlyCRD], [OnlyAggregated]). Whatever else
+// comes of it is [Unexpected], and so is a difference that has gone away.
+//
+// [Cases] is the table, in the files cases_*.go. [Run] puts every case to both sides,
+// in a namespace of its own, and [NewMatrix] makes a [Matrix] of the rows, which is
+// what parity.json holds. [Guides] name the page and the lab that explain an area.
+//
+// Read contract.go first, then cases_write.go beside side.go, which has the means that
+// cases are written with. run.go runs them, matrix.go writes. duplicates.go counts how
+// often an endpoint is taken twice: a figure, since a race comes out differently each
+// time, and so no case.
 package contract
 
 import (

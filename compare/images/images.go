@@ -7,7 +7,11 @@
 //
 // [New] makes an [Image]. [Image.WriteArchive] is the quick way into a kind cluster,
 // [Image.WriteOCI] writes a file to carry elsewhere, [Image.Push] brings it to a
-// registry.
+// registry. [Programs] are the images that the manifests name.
+//
+// Read images.go first: what an image consists of. program.go looks whether the program
+// can be one, layer.go is the tar with the program in it; archive.go and push.go are the
+// ways out. The command that makes them all is compare/images.go.
 package images
 
 import (

@@ -5,6 +5,17 @@
 // tether, one small shell, waits beside them: when the owner goes away without
 // having closed the group, be it by a kill -9, the tether ends what still runs
 // and removes the directory.
+//
+// [Group.Start] runs a [Process], [Group.Supervise] one that is started again whenever it
+// ends, and [Group.Launcher] is for a library that starts programs by itself, such as
+// envtest. Logs are in the group's directory: [Group.LogTail] is what an error quotes.
+//
+// [Background] is for this program itself, left running by "make up" and "lab start":
+// its groups are closed when it is told to end, by [End]. [UsageOf] says what a process
+// has used.
+//
+// Read process.go first; the tether is the script at its top. Then background.go and
+// usage.go.
 package process
 
 import (

@@ -1,5 +1,13 @@
 // Package progress shows on the standard error what a long command is doing: a
 // bar on a terminal, plain lines otherwise.
+//
+// [Progress.Step] says what begins, [Progress.Update] how far a step with many parts
+// has come. Whoever prints anything else where a bar may be calls [Progress.Finish]
+// before. Results never come this way: they go to the standard output, so that a pipe has
+// them alone.
+//
+// Packages that work do not import this one. They are given a function, such as say in
+// testbed.Start or Progress in contract.Options, and a command fills in a [Progress].
 package progress
 
 import (

@@ -3,6 +3,15 @@
 // A [Relay] listens on an address of this host and hands the bytes of each connection
 // on to another, in each direction half of the delay later. It knows nothing of what it
 // hands on: TLS goes through, and is verified by who verifies it without the relay.
+//
+// [Links] are the relays of a testbed, by the name of the link, of which [Names] has
+// all. A testbed asks [Links.Through] for the way to each program, before it tells
+// anybody the address; whoever measures calls [Links.Delay] between requests. A link
+// without a relay costs nothing, and cannot be delayed.
+//
+// What the delays are for is in bench/slope.go: the latency of a request over the delay
+// of a link is a line, and its slope is how often the request crosses the link while
+// somebody waits. Read relay.go first, then links.go.
 package relay
 
 import (

@@ -1,12 +1,17 @@
 // Package report writes what a run leaves behind: result.json for programs,
 // bench.txt for benchstat, report.html and report.md for people, env.json for whoever
 // wants to repeat it, samples.csv.gz and windows.jsonl.gz for whoever wants to judge for
-// themselves. [Read] reads a run back, [Render] writes its reports anew.
+// themselves. [Write] writes them all, [Read] reads a run back, [Render] writes its
+// reports anew. [Table] and [Changes] write for a terminal. [Figure] answers a question
+// with one figure of a run, which is how the documentation gets its own.
 //
-// document.go puts a report together, summary.go its sentences; markdown.go and page.go
-// write it. table.go, auth.go, curves.go, observations.go, details.go and parity.go are its
-// tables; percentiles.go, differences.go, growthplot.go and costplot.go its drawings, which
-// lineplot.go, scale.go and svg.go have the means for.
+// Read document.go first, after bench/result.go: it puts a report together, of parts
+// that Markdown (markdown.go) and the page (page.go) both show. summary.go and
+// summary_suites.go have its sentences. table.go, auth.go, curves.go, observations.go,
+// details.go, environment.go and parity.go are its tables; percentiles.go,
+// differences.go, growthplot.go and costplot.go its drawings, which lineplot.go, scale.go
+// and svg.go have the means for; waterfalls.go takes those of package trace. units.go says
+// how a number is printed, wherever that is. result.schema.json describes result.json.
 package report
 
 import (

@@ -2,8 +2,16 @@
 // they are not, says why, as far as the cluster knows: what one would look for with
 // kubectl describe, get events and logs.
 //
-// [Wait] is the entry. [Explain] is its diagnosis alone, for whoever has waited for
-// something else that a workload provides, an APIService for example.
+// [Wait] is the entry, for one [Workload] or several. [Explain] is its diagnosis alone,
+// for whoever has waited for something else that a workload provides, an APIService for
+// example.
+//
+// It only reads, and asks again and again: no watch, no informer. rollout.go decides
+// when waiting is over, and what no waiting can help, which is said before the time is
+// up. explain.go looks for the cause, from the nodes over the workload to its Pods
+// and their logs, and keeps it short enough for an error message.
+//
+// The tests work on a fake clientset, and say what each cause looks like.
 package rollout
 
 import (

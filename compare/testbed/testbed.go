@@ -1,9 +1,21 @@
 // Package testbed puts both implementations of PortRule on one control plane and
 // waits until they serve.
 //
-// [Start] is the entry. install.go says what the cluster is told, server.go runs
-// the aggregated server as a process of this host, crd.go the CRD's webhooks;
-// incluster.go runs both as Pods, in clusters that have nodes.
+// [Start] is the entry: it takes a [cluster.Provider] and a [Setup] (setup.go), which
+// says what the implementations do beyond the rules that a schema can state, and returns
+// a [Testbed]. [Testbed.Stop] takes everything back.
+//
+// install.go says what the cluster is told, server.go runs the aggregated server as a
+// process of this host, crd.go the CRD's webhooks; incluster.go runs both as Pods, in
+// clusters that have nodes.
+//
+// The rest is what measurements and tests ask of it: ordinary users (users.go), further
+// servers and CRDs in groups of their own ([Testbed.ServePeer], [Testbed.ServeCRD]),
+// counts of reviews and of webhook calls (reviews.go), what the processes have used
+// (usage.go, heap.go), the audit log (audit.go), delays on links ([Testbed.Delay]).
+//
+// Its tests, which start a control plane, hold both implementations to the same
+// behaviour. What is asked of them case by case is in package contract.
 package testbed
 
 import (

@@ -5,6 +5,14 @@
 // one request, and says what is still to come; arrange.go brings the tree into the form in
 // which it is drawn. A [Waterfall] is drawn for a terminal or as SVG, and says in words who
 // waits for whom. [Run] does all of it on a control plane of its own, for one of [Cases].
+//
+// The kube-apiserver and the aggregated server are both made of k8s.io/apiserver, and trace
+// alike. portrule-controller does so where an environment variable tells it to. etcd is not
+// traced: what is known of it are the calls to it, as its callers see them.
+//
+// Read join.go first: by what a span is put where in the tree is not obvious, since the
+// servers do not always trust one another with a trace. Then arrange.go and waterfall.go;
+// terminal.go and svg.go draw, cases.go has the requests, run.go sends them.
 package trace
 
 import "time"

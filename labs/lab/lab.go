@@ -6,6 +6,14 @@
 // which the check is a function of a [Session] (session.go): the learner's files and
 // the cluster of the labs. It returns the first [Finding] (finding.go), or nil. How to
 // make a lab is in labs/README.md.
+//
+// A session gives a check what most of them need: [Session.YAML] reads a file of the
+// learner's, [Session.Build] (build.go) compiles Go of the learner's, [Session.Start] runs
+// it, [Session.Register] (registration.go) puts it behind the aggregator, [Send] sends one
+// request. Copies of what the learner has made get a name of [Scratch] in the cluster, and
+// [Session.Cleanup] takes them back.
+//
+// Read lab.go and finding.go, then the check.go of a lab that you have done.
 package lab
 
 import (

@@ -4,7 +4,12 @@
 // A block of ```sh is run by one shell for the whole README, in the repository. A
 // block of ```text that follows directly is its output. In it … stands for anything
 // within a line, and a line of nothing else for any number of lines. Comments, which
-// readers do not see, say what differs: see [Block]. [Shell] runs, [Match] compares.
+// readers do not see, say what differs: see [Block].
+//
+// [Blocks] reads (readme.go), a [Shell] runs (shell.go), [Match] compares. So a README
+// whose commands do not do what it says is a failure of "lab verify", which is the one
+// caller: labs/verify.go. [Headings] and [Count] are for its other checks, that a README
+// has the sections and the constants of its lab.
 package readme
 
 import (

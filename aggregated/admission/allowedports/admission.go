@@ -2,9 +2,17 @@
 // firewalld.fedoraproject.org/allowed-ports says which ports its PortRules may have
 // admits no others.
 //
+// [Register] makes it known to the admission chain, under [PluginName]; what it checks
+// is v2.ValidateAllowedPort, which the CRD's webhook calls too.
+//
 // It asks an informer of namespaces, so it costs no round trip, and a change of the
-// annotation takes effect when the watch event has arrived. Rules that are there
-// already stay: the check is made when one is created, and the port is immutable.
+// annotation takes effect when the watch event has arrived. Only a namespace that the
+// informer has not seen is asked for, since it may have been made a moment ago. Rules
+// that are there already stay: the check is made when one is created, and the port is
+// immutable.
+//
+// The other way to the same rule, without a line of Go, is the ValidatingAdmissionPolicy
+// in crd/manifests/policy.
 package allowedports
 
 import (

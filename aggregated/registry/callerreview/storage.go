@@ -1,5 +1,14 @@
 // Package callerreview answers CallerReviews. Nothing is stored: the answer to a
 // create is all there is.
+//
+// [REST] shows the least that a resource of an API server can be: a [rest.Creater]
+// that is neither a getter nor a lister. So discovery names one verb, kubectl get
+// has nothing to ask for, and a CRD, whose objects are always stored, can have no such
+// resource.
+//
+// The user comes from the context, where the server's authentication has put it. Which
+// authenticator that was, k8s.io/apiserver does not say: aggregated/authenticator.go notes
+// it, and has the function that [NewREST] takes. The kind itself is in api/callerreview.
 package callerreview
 
 import (

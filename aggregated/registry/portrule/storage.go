@@ -1,10 +1,18 @@
 // Package portrule serves PortRules and their subresources from etcd.
 //
-// strategy.go says what a write may change and what it must satisfy, storage.go
-// connects it to the generic store, selectors.go says by which fields lists are
-// narrowed down, table.go renders rows for kubectl get, deadline.go says what is
-// answered without etcd. Each subresource has a file
-// and a type of its own: status.go, scale.go, nftables.go, probe.go.
+// [NewStorage] makes [REST], the resource, which is the generic store of
+// k8s.io/apiserver with a strategy. Each subresource is made of it, and has a file and
+// a type of its own: [StatusREST] (status.go), [ScaleREST] (scale.go), [NFTablesREST]
+// (nftables.go), [ProbeREST] (probe.go).
+//
+// Objects are those of the hub, api/v2, whatever version the request speaks: the server
+// has converted before, and errors get the field names of the request's version on their
+// way out.
+//
+// Read strategy.go first: it says what a write may change and what it must satisfy.
+// storage.go connects it to the generic store and to the reservations that keep
+// endpoints unique, selectors.go says by which fields lists are narrowed down, table.go
+// renders rows for kubectl get, deadline.go says what is answered without etcd.
 package portrule
 
 import (
