@@ -49,14 +49,14 @@ func alone(f figure, legend []mark) ([]byte, error) {
 	const caption, row, margin, columns = 24, 18, 8, 2
 	var d svg
 	d.text("", margin, caption-8, f.Caption)
-	d.WriteString(strings.Replace(string(f.SVG), "<svg ", fmt.Sprintf(`<svg y="%d" `, caption), 1))
+	d.printf("%s", strings.Replace(string(f.SVG), "<svg ", fmt.Sprintf(`<svg y="%d" `, caption), 1))
 	n := 0
 	for _, m := range legend {
 		if !strings.Contains(string(f.SVG), fmt.Sprintf(`class="s%d"`, m.Style%styles)) {
 			continue // of other drawings of the part
 		}
 		x, y := margin+float64(n%columns)*figureWidth/columns, caption+drawn+row*float64(n/columns)
-		d.WriteString(strings.Replace(string(m.swatch()), "<svg ", fmt.Sprintf(`<svg x="%.0f" y="%.0f" `, x, y), 1))
+		d.printf("%s", strings.Replace(string(m.swatch()), "<svg ", fmt.Sprintf(`<svg x="%.0f" y="%.0f" `, x, y), 1))
 		d.text("", x+38, y+11, m.Name)
 		n++
 	}

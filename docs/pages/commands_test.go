@@ -75,14 +75,13 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "lab")
-	compare := func(args ...string) string {
+	compare := func(args ...string) {
 		cmd := exec.Command(filepath.Join(root, "bin", "compare"), append(args, "--dir", dir)...)
 		cmd.Dir = root
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("compare %s: %v; make build makes it\n%s", strings.Join(args, " "), err, out)
 		}
-		return string(out)
 	}
 	compare("up", "--cluster", "embedded")
 	defer compare("down")
@@ -102,6 +101,10 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, block := range blocks {
+			if tool := lacking(block.Commands); tool != "" {
+				t.Logf("%s:%d was not run: there is no %s on this machine", page, block.Line, tool)
+				continue
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			output, status, err := shell.Run(ctx, block.Commands)
 			cancel()
@@ -115,7 +118,7 @@ func TestCommands(t *testing.T) {
 					t.Errorf("%s:%d: %v", page, block.Line, err)
 				}
 			default:
-				t.Logf("%s:%d prints, and does not say what:\n%s", page, block.Line, output)
+				t.Errorf("%s:%d prints, and the page does not say what:\n%s", page, block.Line, output)
 			}
 			ran++
 		}
@@ -123,7 +126,18 @@ func TestCommands(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if ran < 10 {
-		t.Errorf("%d blocks are marked, want 10 at least: is the mark %s still understood?", ran, mark)
+	if ran < 8 {
+		t.Errorf("%d blocks were run, want 8 at least: is the mark %s still understood?", ran, mark)
 	}
+}
+
+// lacking is a program that commands need and this machine has not: Go, git and make are
+// all that a test may count on.
+func lacking(commands string) string {
+	for _, tool := range []string{"curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil && strings.Contains(commands, tool+" ") {
+			return tool
+		}
+	}
+	return ""
 }

@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -80,11 +80,12 @@ func (d *documentation) has(file, text string) bool {
 		under = path.Join(parts[0], parts[1])
 	}
 	found := false
-	_ = filepath.WalkDir(filepath.Join(d.root, filepath.FromSlash(under)), func(name string, entry os.DirEntry, err error) error {
+	files := os.DirFS(d.root)
+	_ = fs.WalkDir(files, under, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || found {
 			return err
 		}
-		data, err := os.ReadFile(name)
+		data, err := fs.ReadFile(files, name)
 		found = err == nil && strings.Contains(unquoted(string(data)), unquoted(text))
 		return err
 	})
