@@ -267,8 +267,16 @@ func guideLink(page, target string) string {
 
 // differences are the cases of the areas of a page that did not come out the same.
 func (d *documentation) differences(page, doc string) (string, error) {
+	// kind has what the embedded control plane lacks, a controller manager
+	elsewhere := map[string]contract.Entry{}
+	for _, entry := range d.runs[kind].parity.Cases {
+		elsewhere[entry.ID] = entry
+	}
 	var all [][]string
 	for _, entry := range d.runs[embedded].parity.Cases {
+		if other, ok := elsewhere[entry.ID]; ok && entry.Verdict == contract.NotRun {
+			entry = other
+		}
 		if guide := contract.Guides[entry.Area]; entry.Verdict == contract.Same || guide.Doc != "docs/"+doc+".md" {
 			continue
 		}
@@ -277,13 +285,13 @@ func (d *documentation) differences(page, doc string) (string, error) {
 			return "", err
 		}
 		all = append(all, []string{
-			fmt.Sprintf("[%s](%s)", entry.ID, relative(page, file)), plain(entry.Ask), short(entry.CRD), short(entry.Aggregated), plain(entry.Reason),
+			fmt.Sprintf("[%s](%s)", entry.ID, relative(page, file)), plain(entry.Ask), short(entry.CRD), short(entry.Aggregated), plain(entry.Reason), guideLink(page, contract.Guides[entry.Area].Lab),
 		})
 	}
 	if len(all) == 0 {
 		return "", fmt.Errorf("no case of a page %q differs", doc)
 	}
-	return rows([]string{"case", "asked", "CRD", "server", "why"}, all), nil
+	return rows([]string{"case", "asked", "CRD", "server", "why", "lab"}, all), nil
 }
 
 // longest is how much of an answer the table has: parity.json has all of it.
