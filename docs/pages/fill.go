@@ -109,6 +109,21 @@ func (d *documentation) fill() (changed, problems []string) {
 	return changed, problems
 }
 
+// differs is a file that has changed and its first line that would be another one.
+func (d *documentation) differs(file string) string {
+	was, err := os.ReadFile(filepath.Join(d.root, file))
+	if _, drawn := d.drawings[file]; drawn || err != nil {
+		return file
+	}
+	is := strings.Split(d.files[file], "\n")
+	for i, line := range strings.Split(string(was), "\n") {
+		if i >= len(is) || is[i] != line {
+			return fmt.Sprintf("%s:%d", file, i+1)
+		}
+	}
+	return file
+}
+
 func (d *documentation) write(changed []string) error {
 	for _, file := range changed {
 		text, drawn := d.drawings[file]

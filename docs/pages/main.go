@@ -51,7 +51,7 @@ func run(root string, verify bool) error {
 	changed, problems := d.fill()
 	for _, path := range changed {
 		if verify {
-			problems = append(problems, path+" is not what it is made of: run \"go run ./docs/pages\", read what has changed, and commit it")
+			problems = append(problems, d.differs(path)+" is not what it is made of: run \"make docs\", read what has changed, and commit it")
 			continue
 		}
 		fmt.Println("wrote", path)

@@ -226,3 +226,15 @@ func TestWords(t *testing.T) {
 		t.Errorf("%d words, want 7", got)
 	}
 }
+
+func TestDiffers(t *testing.T) {
+	root := repository(t)
+	d, err := load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.fill()
+	if got, want := d.differs("docs/page.md"), "docs/page.md:3"; got != want {
+		t.Errorf("got %s, want %s, where the first figure is", got, want)
+	}
+}
