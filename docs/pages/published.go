@@ -11,7 +11,7 @@ var publishedRows = []said{
 	{"Custom Business Logic", "yes, by webhooks", "yes", "right, but an admission webhook sees writes alone: nothing computes what is read ([subresources](subresources.md))."},
 	{"Scale Subresource", "yes", "yes", "still right; server-side apply of a Scale works with the server only (`scale/apply`)."},
 	{"Status Subresource", "yes", "yes", "still right; the words of what is refused differ, and so does what is left of an empty status (`schema/empty-status`)."},
-	{"Other Subresources", "no", "yes", "still right, and the best reason for a server ([subresources](subresources.md))."},
+	{"Other Subresources", "no", "yes", "still right, and a reason that projects give for a server ([choose](choose.md#what-projects-did))."},
 	{"strategic-merge-patch", "no", "yes", "still right, and server-side apply has taken its place in both ([encodings](encodings.md))."},
 	{"Protocol Buffers", "no", "yes", "still right: only for a server whose types have it, and of a CRD for metadata and errors alone ([encodings](encodings.md))."},
 	{"OpenAPI Schema", "yes", "yes", "right, but they are not alike: the CRD publishes its rules, the server the types of Go ([openapi](openapi.md))."},
