@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"portrule.example/lab/compare/cluster"
 	"portrule.example/lab/compare/process"
 	"portrule.example/lab/labs/lab"
 	"portrule.example/lab/labs/readme"
@@ -420,7 +421,7 @@ func (v *verification) readme(ctx context.Context, l *lab.Lab, exercise lab.Exer
 				return 0, fmt.Errorf("%s: %w", where, err)
 			}
 		}
-		if block.Skip {
+		if block.Skip || block.Embedded && v.kind == cluster.KindKind {
 			continue
 		}
 		output, status, err := shell.Run(ctx, block.Commands)

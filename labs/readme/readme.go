@@ -36,6 +36,9 @@ type Block struct {
 	// Skip is whether the block is for the reader alone: <!-- lab: skip -->, for what
 	// waits for somebody, such as an editor or "lab watch".
 	Skip bool
+	// Embedded is whether the block works on the embedded control plane alone:
+	// <!-- lab: embedded -->.
+	Embedded bool
 }
 
 // instruction is a comment to this package.
@@ -58,10 +61,12 @@ func Blocks(text string) ([]Block, error) {
 				next.Fails = true
 			case len(words) == 1 && words[0] == "skip":
 				next.Skip = true
+			case len(words) == 1 && words[0] == "embedded":
+				next.Embedded = true
 			case len(words) > 0 && words[0] == "solve":
 				next.Solve, next.Solves = true, words[1:]
 			default:
-				return nil, fmt.Errorf("line %d: there is no instruction %q: use fails, skip or solve", i+1, match[1])
+				return nil, fmt.Errorf("line %d: there is no instruction %q: use fails, skip, embedded or solve", i+1, match[1])
 			}
 			instructed, last = i+1, nil
 			continue

@@ -49,6 +49,12 @@ a: b
 ~~~sh
 lab watch 2
 ~~~
+
+<!-- lab: fails -->
+<!-- lab: embedded -->
+~~~sh
+false
+~~~
 `
 
 func fences(text string) string { return strings.ReplaceAll(text, "~~~", "```") }
@@ -64,6 +70,7 @@ func TestBlocks(t *testing.T) {
 		{Line: 17, Commands: "if true; then\n  echo two\nfi\n", Solve: true, Solves: []string{"a.yaml", "b.yaml"}},
 		{Line: 24, Commands: "false\n", Fails: true},
 		{Line: 39, Commands: "lab watch 2\n", Skip: true},
+		{Line: 45, Commands: "false\n", Fails: true, Embedded: true},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
