@@ -70,15 +70,7 @@ func (f *benchFlags) sizes() []int {
 // runScale runs the suite scale.
 func runScale(ctx context.Context, r *suiteRun) (err error) {
 	r.notRun("list-protobuf", bench.CRD, "custom resources have no protobuf (kubernetes#63677)")
-	namespaces, err := r.namespaces(ctx, "scale", "scale-list")
-	if err != nil {
-		return err
-	}
-	user, credential, err := r.bed.User(ctx, "bench-scale", namespaces...)
-	if err != nil {
-		return err
-	}
-	sessions, err := bench.NewSessions(user, namespaces[0], namespaces[1], r.suite.Impls)
+	sessions, credential, err := r.scaleSessions(ctx, r.suite.Impls)
 	if err != nil {
 		return err
 	}
@@ -110,6 +102,20 @@ func runScale(ctx context.Context, r *suiteRun) (err error) {
 		}
 	}
 	return nil
+}
+
+// scaleSessions are the sessions of a user of the suite's own, in namespaces of its own.
+func (r *suiteRun) scaleSessions(ctx context.Context, impls []string) ([]*bench.Session, cluster.Credential, error) {
+	namespaces, err := r.namespaces(ctx, "scale", "scale-list")
+	if err != nil {
+		return nil, "", err
+	}
+	user, credential, err := r.bed.User(ctx, "bench-scale", namespaces...)
+	if err != nil {
+		return nil, "", err
+	}
+	sessions, err := bench.NewSessions(user, namespaces[0], namespaces[1], impls)
+	return sessions, credential, err
 }
 
 // growObjects measures at more and more objects. If that fails at a size, the smaller ones
@@ -195,15 +201,7 @@ func (r *suiteRun) growReplicas(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, stop()) }()
 	own := &suiteRun{bed: bed, flags: r.flags, suite: r.suite, result: r.result, show: r.show, usage: bed.Usage}
 	defer func() { r.samples = append(r.samples, own.samples...) }()
-	namespaces, err := own.namespaces(ctx, "scale", "scale-list")
-	if err != nil {
-		return err
-	}
-	user, credential, err := bed.User(ctx, "bench-scale", namespaces...)
-	if err != nil {
-		return err
-	}
-	sessions, err := bench.NewSessions(user, namespaces[0], namespaces[1], []string{bench.Aggregated})
+	sessions, credential, err := own.scaleSessions(ctx, []string{bench.Aggregated})
 	if err != nil {
 		return err
 	}
@@ -242,15 +240,7 @@ func (r *suiteRun) growHeaps(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	own := &suiteRun{bed: bed, flags: r.flags, suite: r.suite, result: r.result, show: r.show, usage: bed.Usage}
-	namespaces, err := own.namespaces(ctx, "scale", "scale-list")
-	if err != nil {
-		return err
-	}
-	user, _, err := bed.User(ctx, "bench-scale", namespaces...)
-	if err != nil {
-		return err
-	}
-	sessions, err := bench.NewSessions(user, namespaces[0], namespaces[1], r.suite.Impls)
+	sessions, _, err := own.scaleSessions(ctx, r.suite.Impls)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ type extras struct {
 // readExtras reads them. A file that cannot be used is a problem that the report names.
 func readExtras(dir string) extras {
 	var more extras
-	parity, err := readParity(dir)
+	parity, err := ReadMatrix(dir)
 	drawings, errs := readWaterfalls(dir)
 	more.parity, more.waterfalls = parity, drawings
 	for _, err := range append(errs, err) {

@@ -24,6 +24,7 @@ import (
 //	auth/growth aggregated latency load=100/s,4x250
 //	scale/list crd latency size=10000
 //	scale/list crd latency fit.perUnit        what each further object takes
+//	scale/get crd latency axis=clients fit.perUnit
 //	scale/list crd latency fit.projection     the curve at ten times the greatest size
 //	scale/list crd latency fit.at=1000000     the curve at another size
 //	scale/list crd latency fit.within=60s     the size that takes so much: 60s, 256MiB
@@ -62,7 +63,7 @@ type asked struct {
 	interval bool
 }
 
-var keysOfFigures = []string{"path", "credential", "cache", "load", "process", "link", "size"}
+var keysOfFigures = []string{"path", "credential", "cache", "load", "process", "link", "size", "axis"}
 
 func ask(question string) (asked, error) {
 	words := strings.Fields(question)
@@ -168,7 +169,7 @@ func (q asked) median(result *bench.Result) (string, error) {
 			found = append(found, m)
 			candidates = append(candidates, fields{
 				"path": m.Path, "credential": m.Credential, "cache": m.Cache, "load": m.Load, "clock": m.Clock,
-				"process": m.Process, "link": m.Link, "size": sizeText(m.Size),
+				"process": m.Process, "link": m.Link, "size": sizeText(m.Size), "axis": string(m.Axis),
 			})
 		}
 	}
@@ -203,7 +204,7 @@ func (q asked) ratio(result *bench.Result) (string, error) {
 	for _, c := range result.Comparisons {
 		if c.Suite == q.suite && c.Case == q.name && c.Impl == q.impl && c.To == q.to && c.Metric == q.metric {
 			found = append(found, c)
-			candidates = append(candidates, fields{"path": c.Path, "credential": c.Credential, "cache": c.Cache, "load": c.Load, "size": sizeText(c.Size)})
+			candidates = append(candidates, fields{"path": c.Path, "credential": c.Credential, "cache": c.Cache, "load": c.Load, "size": sizeText(c.Size), "axis": string(c.Axis)})
 		}
 	}
 	i, err := q.one(candidates)
@@ -222,7 +223,7 @@ func (q asked) fit(result *bench.Result) (string, error) {
 	for _, f := range result.Fits {
 		if f.Suite == q.suite && f.Case == q.name && f.Impl == q.impl && f.Metric == q.metric {
 			found = append(found, f)
-			candidates = append(candidates, fields{"process": f.Process})
+			candidates = append(candidates, fields{"process": f.Process, "axis": string(f.Axis)})
 		}
 	}
 	i, err := q.one(candidates)

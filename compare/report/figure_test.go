@@ -20,6 +20,8 @@ func TestFigure(t *testing.T) {
 	result.Comparisons = append(result.Comparisons, bench.Comparison{Suite: "asked", Case: "get", Impl: "aggregated", To: "crd", Metric: "latency", Ratio: 1.5, Low: 1.4, High: 1.6})
 	result.Fits = append(result.Fits,
 		bench.Fit{Suite: "asked", Case: "list", Impl: "crd", Metric: "latency", Unit: "ns", Growth: bench.Linear, Fixed: 1e6, PerUnit: 45_700, Projection: &bench.Projection{Size: 1e5, Interval: bench.Interval{Value: 4.57e9, Low: 4e9, High: 5e9}}},
+		bench.Fit{Suite: "asked", Case: "both", Impl: "crd", Metric: "latency", Unit: "ns", Axis: bench.Objects, Growth: bench.Linear, PerUnit: 1e3},
+		bench.Fit{Suite: "asked", Case: "both", Impl: "crd", Metric: "latency", Unit: "ns", Axis: bench.Clients, Growth: bench.Linear, PerUnit: 2e3},
 		bench.Fit{Suite: "asked", Case: "worse", Impl: "crd", Metric: "latency", Unit: "ns", Growth: bench.Worse, PerUnit: 10, Exponent: 2})
 	result.Observations = append(result.Observations, bench.Observation{Suite: "asked", Case: "outage", Impl: "aggregated", What: "it is gone: at all", Seen: "after 3 s, FailedDiscoveryCheck"})
 
@@ -39,6 +41,7 @@ func TestFigure(t *testing.T) {
 		"asked/list crd latency fit.within=60s":                 "1,300,000",
 		"asked/list crd latency fit.rate":                       "22,000/s",
 		"asked/worse crd latency fit.at=1000":                   "10 ms",
+		"asked/both crd latency axis=clients fit.perUnit":       "2 µs",
 		"asked/outage aggregated seen: it is gone: at all":      "after 3 s",
 		"validation/accepted crd+webhooks webhook-calls":        "1",
 		"validation/convert-create crd+v1/crd latency interval": "1.80x [1.70, 1.90]",
@@ -61,6 +64,7 @@ func TestFigure(t *testing.T) {
 		"asked/get crd/native latency":        "no such figure",
 		"asked/worse crd latency fit.perUnit": "only what is linear",
 		"asked/worse crd latency fit.at=x":    "no size",
+		"asked/both crd latency fit.perUnit":  "2 such figures: say which of",
 		"asked/worse crd latency fit.rate":    "only what is linear",
 		"asked/list crd latency fit.within=1": "missing unit",
 		"asked/list crd latency fit.all":      `there is no "fit.all"`,

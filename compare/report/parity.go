@@ -14,8 +14,8 @@ import (
 // parityMatrix is its content.
 type parityMatrix = contract.Matrix
 
-// readParity reads the parity matrix in a directory, nil if there is none.
-func readParity(dir string) (*parityMatrix, error) {
+// ReadMatrix reads the parity matrix in a directory, nil if there is none.
+func ReadMatrix(dir string) (*parityMatrix, error) {
 	data, err := os.ReadFile(filepath.Join(dir, MatrixFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil

@@ -171,8 +171,7 @@ func clipped(text string) string {
 	return string(letters[:min(len(letters), 80)])
 }
 
-// words counts those of a page, without blocks of code
-// and generated tables.
+// words counts those of a page, without blocks of code and generated tables.
 func words(source string) int {
 	n, fence, table := 0, false, false
 	for line := range strings.Lines(source) {

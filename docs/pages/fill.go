@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,6 +27,8 @@ type documentation struct {
 	runs  map[string]*checkedIn
 	// drawings are the SVG files that pages show, by path from the root.
 	drawings map[string]string
+	// cases are the files that have the cases of the contract, by id.
+	cases map[string]string
 	// figures and includes are how many there are.
 	figures, includes int
 }
@@ -76,17 +77,16 @@ func load(root string) (*documentation, error) {
 		if err != nil {
 			return nil, err
 		}
-		run := &checkedIn{Result: result}
-		data, err := os.ReadFile(filepath.Join(dir, contract.MatrixFile))
-		if err == nil {
-			err = json.Unmarshal(data, &run.parity)
+		parity, err := report.ReadMatrix(dir)
+		if err == nil && parity == nil {
+			err = errors.New("there is none: \"make parity OUT=dir\" makes it")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("the parity matrix of the run on %s: %w", name, err)
 		}
-		d.runs[name] = run
+		d.runs[name] = &checkedIn{result, parity}
 	}
-	return d, nil
+	return d, d.findCases()
 }
 
 // fill fills the pages, and returns which have changed and what could not be filled.

@@ -82,11 +82,13 @@ func (d *documentation) has(file, text string) bool {
 	found := false
 	files := os.DirFS(d.root)
 	_ = fs.WalkDir(files, under, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || found {
+		if err != nil || entry.IsDir() {
 			return err
 		}
 		data, err := fs.ReadFile(files, name)
-		found = err == nil && strings.Contains(unquoted(string(data)), unquoted(text))
+		if err == nil && strings.Contains(unquoted(string(data)), unquoted(text)) {
+			found, err = true, fs.SkipAll
+		}
 		return err
 	})
 	return found

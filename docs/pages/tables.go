@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,6 +192,7 @@ func (d *documentation) curves() (string, error) {
 		row := []string{what, f.Impl, fmt.Sprintf("%s to %s %s", number(f.From), number(f.To), f.Axis), string(f.Growth), "-", fmt.Sprintf("%.3f", f.R2), "-", "-"}
 		ask := func(run, key string) string {
 			question := fmt.Sprintf("%s/%s %s %s %s", f.Suite, f.Case, f.Impl, f.Metric, key)
+			question += " axis=" + string(f.Axis)
 			if f.Process != "" {
 				question += " process=" + f.Process
 			}
@@ -225,12 +226,11 @@ func number(n float64) string {
 func (d *documentation) areas(page string) string {
 	verdicts := []contract.Verdict{contract.Same, contract.Differs, contract.CRDOnly, contract.AggregatedOnly, contract.NotRun, contract.Unexpected}
 	counts := map[string]map[contract.Verdict]int{}
-	entries := map[string]contract.Entry{}
 	var names []string
 	for _, entry := range d.runs[embedded].parity.Cases {
 		if counts[entry.Area] == nil {
 			counts[entry.Area] = map[contract.Verdict]int{}
-			names, entries[entry.Area] = append(names, entry.Area), entry
+			names = append(names, entry.Area)
 		}
 		counts[entry.Area][entry.Verdict]++
 	}
@@ -280,9 +280,9 @@ func (d *documentation) differences(page, doc string) (string, error) {
 		if guide := contract.Guides[entry.Area]; entry.Verdict == contract.Same || guide.Doc != "docs/"+doc+".md" {
 			continue
 		}
-		file, err := d.fileOfCase(entry.ID)
-		if err != nil {
-			return "", err
+		file, ok := d.cases[entry.ID]
+		if !ok {
+			return "", fmt.Errorf("no file has the case %s any more: run \"make parity\" again", entry.ID)
 		}
 		all = append(all, []string{
 			fmt.Sprintf("[%s](%s)", entry.ID, relative(page, file)), plain(entry.Ask), short(entry.CRD), short(entry.Aggregated), plain(entry.Reason), guideLink(page, contract.Guides[entry.Area].Lab),
@@ -307,22 +307,25 @@ func short(answer string) string {
 	return plain(answer)
 }
 
-// fileOfCase is the file that has a case.
-func (d *documentation) fileOfCase(id string) (string, error) {
+var caseID = regexp.MustCompile(`\bID: "([a-z0-9-]+/[a-z0-9-]+)"`)
+
+// findCases notes which file has which case.
+func (d *documentation) findCases() error {
+	d.cases = map[string]string{}
 	files, err := filepath.Glob(filepath.Join(d.root, "compare", "contract", "cases_*.go"))
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return "", err
+			return err
 		}
-		if strings.Contains(string(text), strconv.Quote(id)) {
-			return "compare/contract/" + filepath.Base(file), nil
+		for _, match := range caseID.FindAllStringSubmatch(string(text), -1) {
+			d.cases[match[1]] = "compare/contract/" + filepath.Base(file)
 		}
 	}
-	return "", fmt.Errorf("no file has the case %s: %w", id, fs.ErrNotExist)
+	return nil
 }
 
 // said is what a published table says of a row, and what has become of it.
